@@ -1,0 +1,163 @@
+import { and, eq, gt, sql } from "drizzle-orm";
+import type { Tx } from "./database.ts";
+import { logDaemon, logOwn } from "./event.ts";
+import { held, release, renew } from "./lease.ts";
+import { record } from "./pipeline.ts";
+import type { Event, Settle } from "./protocol/wire.ts";
+import type { Daemon } from "./queue.ts";
+import { findRun, isOver, move, note, type Run } from "./run.ts";
+import { type RunState, runs } from "./schema.ts";
+
+/** Why the app does not take what a daemon sent; nothing has changed. */
+export type Refused = { code: "stale" | "gap" | "unknown"; error: string };
+export const isRefused = (answer: object): answer is Refused => "code" in answer;
+
+/**
+ * The run, if this attempt of this daemon still speaks for it: it holds the lease, or it was lost
+ * while away and nothing has been built on the pipeline since, so that its work can be rescued.
+ */
+export async function speaksFor(
+  tx: Tx,
+  daemon: Daemon,
+  runId: string,
+  attempt: number,
+): Promise<Run | Refused> {
+  const run = await findRun(tx, runId);
+  if (!run) return { code: "unknown", error: `There is no run ${runId}.` };
+  if (await held(tx, runId, attempt, daemon.id)) return run;
+  if (await isRescuable(tx, run, attempt, daemon)) return run;
+  return {
+    code: "stale",
+    error: `Attempt ${attempt} of run ${runId} is no longer this daemon's: the run is ${run.state}, at attempt ${run.attempt}.`,
+  };
+}
+
+export async function isRescuable(tx: Tx, run: Run, attempt: number, daemon: Daemon) {
+  const mine = run.attempt === attempt && run.daemon === daemon.name;
+  if (!mine || (run.state !== "lost" && run.state !== "cancelled")) return false;
+  const later = await tx
+    .select({ id: runs.id })
+    .from(runs)
+    .where(
+      and(
+        eq(runs.pipelineId, run.pipelineId),
+        gt(runs.number, run.number),
+        sql`${runs.attempt} > 0`,
+      ),
+    )
+    .limit(1);
+  return later.length === 0;
+}
+
+/** Stores the events that follow on; ones known already are passed over. Gives the highest stored. */
+export async function takeEvents(
+  tx: Tx,
+  at: number,
+  daemon: Daemon,
+  runId: string,
+  attempt: number,
+  sent: Event[],
+): Promise<{ acknowledged: number } | Refused> {
+  const run = await speaksFor(tx, daemon, runId, attempt);
+  if (isRefused(run)) return run;
+  const fresh = sent.filter((event) => event.seq > run.lastSeq).sort((a, b) => a.seq - b.seq);
+  const gapless = fresh.filter((event, index) => event.seq === run.lastSeq + index + 1);
+  if (gapless.length > 0) await logDaemon(tx, run.id, attempt, gapless);
+  let now = run;
+  for (const event of gapless) now = await apply(tx, at, now, event);
+  const acknowledged = gapless.at(-1)?.seq ?? run.lastSeq;
+  await tx.update(runs).set({ lastSeq: acknowledged }).where(eq(runs.id, run.id));
+  if (!isOver(run.state)) await renew(tx, at, run.id);
+  return { acknowledged };
+}
+
+async function apply(tx: Tx, at: number, run: Run, event: Event): Promise<Run> {
+  switch (event.type) {
+    case "started": {
+      if (run.state !== "claimed") return run;
+      const changes = { agent: event.agent, image: event.image, startedAt: at };
+      return (await move(tx, at, run, "running", changes, null)) ?? run;
+    }
+    case "stage":
+      await note(tx, at, run, { stage: event.stage });
+      return { ...run, stage: event.stage };
+    case "commit":
+      await note(tx, at, run, { commits: run.commits + 1 });
+      return { ...run, commits: run.commits + 1 };
+    case "pushed":
+      await record(tx, run.pipelineId, { headSha: event.sha });
+      await note(tx, at, run, { headSha: event.sha, changed: true });
+      return { ...run, headSha: event.sha, changed: true };
+    case "receipt":
+    case "say":
+      await note(tx, at, run, {});
+      return run;
+    default:
+      return run;
+  }
+}
+
+/** Ends an attempt. Asked again after it did, it says so without changing anything. */
+export async function settle(
+  tx: Tx,
+  at: number,
+  daemon: Daemon,
+  runId: string,
+  end: Settle,
+): Promise<{ settled: true } | Refused> {
+  const run = await speaksFor(tx, daemon, runId, end.attempt);
+  if (isRefused(run)) {
+    const known = await findRun(tx, runId);
+    const again = known && isOver(known.state) && known.attempt === end.attempt;
+    return again && known.daemon === daemon.name ? { settled: true } : run;
+  }
+  if (end.lastSeq !== run.lastSeq)
+    return {
+      code: "gap",
+      error: `Events up to ${end.lastSeq} belong to this run, and ${run.lastSeq} are here: send the rest first.`,
+    };
+  if (isOver(run.state)) return { settled: true };
+  await release(tx, run.id);
+  if (end.outcome === "declined") {
+    await decline(tx, at, daemon, run, end);
+    return { settled: true };
+  }
+  if (end.head) await record(tx, run.pipelineId, { headSha: end.head });
+  const to = endState(run, end);
+  const why = end.failure ? end.failure.code : to;
+  await move(
+    tx,
+    at,
+    run,
+    to,
+    {
+      changed: end.changed,
+      headSha: end.head ?? run.headSha,
+      stage: null,
+      failureCode: end.failure?.code ?? null,
+      failureDetail: end.failure?.detail ?? null,
+      ...(to === "cancelled" ? { cancelledBy: run.cancelledBy ?? daemon.name } : {}),
+    },
+    { type: "ended", state: to, why },
+  );
+  return { settled: true };
+}
+
+function endState(run: Run, end: Settle): RunState {
+  const { outcome } = end;
+  if (outcome === "declined") throw new Error("a declined run goes back to the queue");
+  // Before it started a run can only fail or be cancelled.
+  if (run.state === "claimed" && outcome !== "cancelled") return "failed";
+  return outcome;
+}
+
+/** Back to the queue, and not offered to this daemon again. */
+async function decline(tx: Tx, at: number, daemon: Daemon, run: Run, end: Settle) {
+  const declinedBy = [...run.declinedBy.split(",").filter(Boolean), daemon.id].join(",");
+  const why = `${daemon.name} declined: ${end.failure?.detail ?? "no reason given"}`;
+  if (run.state !== "claimed") {
+    await logOwn(tx, run.id, at, { type: "requeued", why });
+    return;
+  }
+  await move(tx, at, run, "queued", { declinedBy, daemon: null }, { type: "requeued", why });
+}

@@ -1,0 +1,90 @@
+import type { AddressInfo } from "node:net";
+import { serve } from "@hono/node-server";
+import { Hono } from "hono";
+import type { Logger } from "pino";
+import { dashboardRoutes } from "../dashboard/server.tsx";
+import type { Config } from "./config.ts";
+import { daemonRoutes } from "./daemons.ts";
+import { openDatabase } from "./database.ts";
+import { createGitHub } from "./github.ts";
+import { registerIntents } from "./intent.ts";
+import { createPermissions } from "./permission.ts";
+import { systemClock } from "./protocol/pace.ts";
+import { runReports } from "./report.ts";
+import { sweepDeliveries, sweepLeases } from "./sweep.ts";
+import { createTokens } from "./token.ts";
+import { createWake } from "./wake.ts";
+import { runDeliveries, webhookRoutes } from "./webhook.ts";
+
+export type App = { port: number; stop(): Promise<void> };
+
+/** Builds every part, listens, and runs until stopped. The only constructor. */
+export async function startApp(config: Config, log: Logger): Promise<App> {
+  const clock = systemClock;
+  const wake = createWake();
+  const db = await openDatabase(config.databaseUrl, config.databaseAuthToken);
+  const github = createGitHub(config, log);
+  const tokens = createTokens(github, clock);
+  registerIntents({ db, github, permissions: createPermissions(github, clock), clock, wake, log });
+
+  const server = new Hono();
+  server.get("/healthz", async (c) => {
+    await db.read.run("select 1");
+    return c.text("ok\n");
+  });
+  server.route("/", webhookRoutes(db, github, clock, wake));
+  server.route("/api/daemon", daemonRoutes({ db, tokens, clock, wake, log }));
+  server.route("/", dashboardRoutes({ db, clock, wake, webUrl: config.webUrl }));
+  server.notFound((c) => c.text("There is nothing here.\n", 404));
+  server.onError((error, c) => {
+    log.error({ err: error, path: c.req.path }, "a request failed");
+    return c.text("Something went wrong here; the log has it.\n", 500);
+  });
+
+  const stop = new AbortController();
+  const { listener, port } = await listen(server, config);
+  const publicUrl = config.publicUrl ?? `http://${config.host}:${port}`;
+  const links = {
+    run: (runId: string) => `${publicUrl}/runs/${runId}`,
+    pull: (repository: string, number: number) => `${config.webUrl}/${repository}/pull/${number}`,
+  };
+  const sweep = { db, github, clock, wake, log };
+  const loops = [
+    runDeliveries(db, github, clock, wake, log, stop.signal),
+    runReports({ db, github, clock, wake, log, links }, stop.signal),
+    sweepLeases(sweep, stop.signal),
+    sweepDeliveries(sweep, stop.signal),
+  ];
+  for (const loop of loops)
+    loop.catch((error) => {
+      log.fatal({ err: error }, "a loop of the app ended; stopping, so that it is started again");
+      process.exitCode = 1;
+      stop.abort();
+      listener.close();
+      setTimeout(() => process.exit(1), 1_000).unref();
+    });
+  log.info({ port, url: publicUrl }, "the app listens");
+  return {
+    port,
+    async stop() {
+      stop.abort();
+      const closed = new Promise((resolve) => listener.close(resolve));
+      if ("closeAllConnections" in listener) listener.closeAllConnections();
+      await closed;
+      await Promise.allSettled(loops);
+      db.close();
+    },
+  };
+}
+
+async function listen(server: Hono, config: Config) {
+  return await new Promise<{ listener: ReturnType<typeof serve>; port: number }>(
+    (resolve, reject) => {
+      const listener = serve(
+        { fetch: server.fetch, hostname: config.host, port: config.port },
+        (address: AddressInfo) => resolve({ listener, port: address.port }),
+      );
+      listener.once("error", reject);
+    },
+  );
+}

@@ -1,0 +1,118 @@
+import { and, eq, sql } from "drizzle-orm";
+import type { Database, Tx } from "./database.ts";
+import { reports } from "./schema.ts";
+
+/**
+ * What GitHub should look like, as rows written with the state they follow from (commit first, then
+ * tell). A row is dirty while `written < wanted`; report.ts makes it true.
+ */
+export type Report = typeof reports.$inferSelect;
+export type ReportKind = Report["kind"];
+
+/**
+ * Marks a GitHub object as to be made true again: at once when `urgent`, else when its last write is
+ * old enough. `data` goes with replies and reactions.
+ */
+export async function want(
+  tx: Tx,
+  at: number,
+  workspace: number,
+  kind: ReportKind,
+  subject: string,
+  urgent: boolean,
+  data: Record<string, unknown> | null = null,
+) {
+  await tx
+    .insert(reports)
+    .values({ kind, subject, workspace, wanted: 1, dueAt: at, data })
+    .onConflictDoUpdate({
+      target: [reports.kind, reports.subject],
+      set: { wanted: sql`${reports.wanted} + 1`, ...(urgent ? { dueAt: at } : {}) },
+    });
+}
+
+const one = (report: Report) =>
+  and(eq(reports.kind, report.kind), eq(reports.subject, report.subject));
+
+/** The dirty rows of a workspace that are due, in the order in which GitHub should learn of them. */
+export async function dueReports(db: Database, workspace: number, at: number): Promise<Report[]> {
+  return await db.read
+    .select()
+    .from(reports)
+    .where(
+      sql`${reports.workspace} = ${workspace} and written < wanted and ${reports.dueAt} <= ${at}`,
+    )
+    .orderBy(
+      sql`case ${reports.kind} when 'reaction' then 0 when 'pipeline' then 1 when 'check' then 2 when 'comment' then 3 else 4 end`,
+      reports.dueAt,
+    )
+    .limit(100);
+}
+
+/** When the next dirty row of the workspace is due; null when none is dirty. */
+export async function nextDue(db: Database, workspace: number): Promise<number | null> {
+  const [row] = await db.read
+    .select({ at: sql<number | null>`min(${reports.dueAt})` })
+    .from(reports)
+    .where(sql`${reports.workspace} = ${workspace} and written < wanted`);
+  return row?.at ?? null;
+}
+
+/** Every workspace with something unsent. */
+export async function dirtyWorkspaces(db: Database): Promise<number[]> {
+  const rows = await db.read
+    .selectDistinct({ workspace: reports.workspace })
+    .from(reports)
+    .where(sql`written < wanted`);
+  return rows.map((row) => row.workspace);
+}
+
+/** Before a POST: from here on, a retry looks for the object before it creates another. */
+export async function markTried(db: Database, report: Report) {
+  await db.write((tx) => tx.update(reports).set({ tried: true }).where(one(report)));
+}
+
+/** The object was as wanted when `report` was read; not before `notBefore` is it written again. */
+export async function markWritten(db: Database, report: Report, notBefore: number) {
+  await db.write((tx) =>
+    tx
+      .update(reports)
+      .set({ written: report.wanted, attempts: 0, error: null, dueAt: notBefore })
+      .where(one(report)),
+  );
+}
+
+/** Tried in vain: again at `dueAt`, with the reason kept for people. */
+export async function markFailed(db: Database, report: Report, dueAt: number, error: string) {
+  await db.write((tx) =>
+    tx
+      .update(reports)
+      .set({ attempts: report.attempts + 1, dueAt, error: error.slice(0, 500) })
+      .where(one(report)),
+  );
+}
+
+/** Can never be made true: given up, with the reason kept for people. */
+export async function giveUp(db: Database, report: Report, error: string) {
+  await db.write((tx) =>
+    tx
+      .update(reports)
+      .set({ written: report.wanted, error: error.slice(0, 500) })
+      .where(one(report)),
+  );
+}
+
+/** As `want`, but an object that was wanted before stays as it is: for words said only once. */
+export async function wantOnce(
+  tx: Tx,
+  at: number,
+  workspace: number,
+  kind: ReportKind,
+  subject: string,
+  data: Record<string, unknown>,
+) {
+  await tx
+    .insert(reports)
+    .values({ kind, subject, workspace, wanted: 1, dueAt: at, data })
+    .onConflictDoNothing();
+}

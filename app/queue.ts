@@ -1,0 +1,90 @@
+import { sql } from "drizzle-orm";
+import type { Tx } from "./database.ts";
+import { grant, grantedBefore, leaseMs } from "./lease.ts";
+import { findPipeline, type Pipeline } from "./pipeline.ts";
+import { isServed } from "./protocol/pattern.ts";
+import type { Job } from "./protocol/wire.ts";
+import { findRun, move, type Run } from "./run.ts";
+import { type daemons, pipelines, runs } from "./schema.ts";
+
+export type Daemon = typeof daemons.$inferSelect;
+
+/** Queued runs looked at for one claim: those a daemon does not serve are passed over. */
+const lookedAtMax = 500;
+
+/**
+ * The next run for this daemon, as a job with its attempt and lease; null: nothing for it now.
+ * Priority, then age; runs of one pipeline strictly one after another; only when the branch is made.
+ */
+export async function claimNext(
+  tx: Tx,
+  at: number,
+  daemon: Daemon,
+  claimKey: string,
+): Promise<Job | null> {
+  const before = await grantedBefore(tx, daemon.id, claimKey);
+  if (before) {
+    const run = await findRun(tx, before.runId);
+    const pipeline = run && (await findPipeline(tx, run.pipelineId));
+    return run && pipeline && run.state === "claimed" ? toJob(run, pipeline) : null;
+  }
+  const candidates = await tx
+    .select({ run: runs, pipeline: pipelines })
+    .from(runs)
+    .innerJoin(pipelines, sql`${pipelines.id} = ${runs.pipelineId}`)
+    .where(
+      sql`${runs.state} = 'queued' and ${pipelines.state} = 'open' and ${pipelines.openingSha} is not null
+        and not exists (select 1 from runs r2 where r2.pipeline_id = ${runs.pipelineId}
+          and (r2.state in ('claimed', 'running') or (r2.state = 'queued' and r2.number < ${runs.number})))`,
+    )
+    .orderBy(sql`${runs.priority} desc, ${runs.createdAt}`)
+    .limit(lookedAtMax);
+  const match = candidates.find(({ run }) => suits(run, daemon));
+  if (!match) return null;
+  const claimed = await move(
+    tx,
+    at,
+    match.run,
+    "claimed",
+    {
+      attempt: match.run.attempt + 1,
+      daemon: daemon.name,
+      lastSeq: 0,
+      stage: null,
+      headSha: match.pipeline.headSha,
+    },
+    { type: "claimed", daemon: daemon.name, attempt: match.run.attempt + 1 },
+  );
+  if (!claimed) return null;
+  const lease = { runId: claimed.id, attempt: claimed.attempt, daemonId: daemon.id, claimKey };
+  await grant(tx, at, lease);
+  return toJob(claimed, match.pipeline);
+}
+
+/** Whether this daemon may and can execute the run. */
+export function suits(run: Run, daemon: Daemon): boolean {
+  const account = run.repository.split("/")[0]?.toLowerCase();
+  if (daemon.account && daemon.account.toLowerCase() !== account) return false;
+  if (!isServed(run.repository, daemon.repositories)) return false;
+  if (run.agent && !daemon.agents.includes(run.agent)) return false;
+  return !run.declinedBy.split(",").includes(daemon.id);
+}
+
+function toJob(run: Run, pipeline: Pipeline): Job {
+  if (!pipeline.baseSha) throw new Error(`pipeline ${pipeline.id} has no base commit yet`);
+  return {
+    run: run.id,
+    attempt: run.attempt,
+    leaseMs,
+    number: run.number,
+    pipeline: pipeline.id,
+    repository: run.repository,
+    issue: pipeline.issue,
+    title: pipeline.title.slice(0, 1_000),
+    branch: pipeline.branch,
+    base: { branch: pipeline.baseBranch, sha: pipeline.baseSha },
+    agent: run.agent,
+    image: run.image,
+    prompt: run.prompt,
+  };
+}

@@ -1,0 +1,121 @@
+import { and, eq, inArray, max } from "drizzle-orm";
+import type { Tx } from "./database.ts";
+import { logOwn, type OwnFact } from "./event.ts";
+import { want } from "./outbox.ts";
+import type { Failure } from "./protocol/failure.ts";
+import { type RunState, runs } from "./schema.ts";
+
+export type Run = typeof runs.$inferSelect;
+
+//             ┌─────────── cancelled ◀──────────┐
+//   queued ───┴▶ claimed ──▶ running ──▶ succeeded · failed · cancelled · timed_out · lost
+//     ▲             │
+//     └─────────────┘  only when nothing of it has started
+const moves = {
+  queued: ["claimed", "cancelled"],
+  claimed: ["running", "queued", "failed", "cancelled", "lost"],
+  running: ["succeeded", "failed", "cancelled", "timed_out", "lost"], // it may have pushed: never requeue
+  succeeded: [],
+  failed: [],
+  cancelled: [],
+  timed_out: [],
+  lost: [],
+} satisfies Record<RunState, RunState[]>;
+
+export const liveStates: RunState[] = ["claimed", "running"];
+export const openStates: RunState[] = ["queued", "claimed", "running"];
+export const isOver = (state: RunState): boolean => moves[state].length === 0;
+
+/** Adds a run to the end of its pipeline's line, with its first event and wanted reports. */
+export async function start(
+  tx: Tx,
+  at: number,
+  run: Pick<
+    typeof runs.$inferInsert,
+    "id" | "pipelineId" | "workspace" | "repository" | "prompt" | "requestedBy" | "trigger"
+  > & { agent: string | null; image: string | null },
+): Promise<Run> {
+  const [last] = await tx
+    .select({ number: max(runs.number) })
+    .from(runs)
+    .where(eq(runs.pipelineId, run.pipelineId));
+  const [row] = await tx
+    .insert(runs)
+    .values({ ...run, number: (last?.number ?? 0) + 1, state: "queued", createdAt: at })
+    .returning();
+  if (!row) throw new Error(`run ${run.id} was not stored`);
+  await logOwn(tx, row.id, at, { type: "queued", by: row.requestedBy, trigger: row.trigger });
+  await wantReports(tx, row, at, true);
+  return row;
+}
+
+/**
+ * Moves a run, with its event and its reports. `from` is what the caller believes: when the row says
+ * otherwise nothing changes and the answer is null.
+ */
+export async function move(
+  tx: Tx,
+  at: number,
+  run: Run,
+  to: RunState,
+  changes: Partial<typeof runs.$inferInsert>,
+  fact: OwnFact | null,
+): Promise<Run | null> {
+  const allowed: RunState[] = moves[run.state];
+  if (!allowed.includes(to)) throw new Error(`a ${run.state} run cannot become ${to}`);
+  const [row] = await tx
+    .update(runs)
+    .set({ ...changes, state: to, ...(isOver(to) ? { endedAt: at } : {}) })
+    .where(and(eq(runs.id, run.id), eq(runs.state, run.state), eq(runs.attempt, run.attempt)))
+    .returning();
+  if (!row) return null;
+  if (fact) await logOwn(tx, row.id, at, fact);
+  await wantReports(tx, row, at, true);
+  return row;
+}
+
+/** Changes what a run shows without moving it. */
+export async function note(
+  tx: Tx,
+  at: number,
+  run: Run,
+  changes: Partial<typeof runs.$inferInsert>,
+) {
+  if (Object.keys(changes).length > 0)
+    await tx.update(runs).set(changes).where(eq(runs.id, run.id));
+  await wantReports(tx, run, at, false);
+}
+
+/** How a run ends that nobody holds any more. */
+export async function loseRun(tx: Tx, at: number, run: Run, detail: string): Promise<Run | null> {
+  const failure: Failure = { code: "daemon_lost", detail };
+  return await move(
+    tx,
+    at,
+    run,
+    "lost",
+    { failureCode: failure.code, failureDetail: failure.detail },
+    { type: "ended", state: "lost", why: detail },
+  );
+}
+
+/** The run of this pipeline that is queued or under way, the oldest first. */
+export async function openRuns(tx: Pick<Tx, "select">, pipelineId: string): Promise<Run[]> {
+  return await tx
+    .select()
+    .from(runs)
+    .where(and(eq(runs.pipelineId, pipelineId), inArray(runs.state, openStates)))
+    .orderBy(runs.number);
+}
+
+export async function findRun(tx: Pick<Tx, "select">, id: string): Promise<Run | null> {
+  const [row] = await tx.select().from(runs).where(eq(runs.id, id));
+  return row ?? null;
+}
+
+/** What people see of a run is to be written anew. */
+async function wantReports(tx: Tx, run: Run, at: number, urgent: boolean) {
+  await want(tx, at, run.workspace, "check", run.id, urgent);
+  await want(tx, at, run.workspace, "comment", run.id, urgent);
+  if (isOver(run.state)) await want(tx, at, run.workspace, "pipeline", run.pipelineId, urgent);
+}

@@ -1,0 +1,219 @@
+import { sql } from "drizzle-orm";
+import {
+  index,
+  integer,
+  primaryKey,
+  sqliteTable,
+  text,
+  uniqueIndex,
+} from "drizzle-orm/sqlite-core";
+import type { FailureCode } from "./protocol/failure.ts";
+import type { Stage } from "./protocol/wire.ts";
+
+// Every time is in milliseconds since 1970. The file named over each table is the only one to write it.
+
+/** webhook.ts: one webhook of GitHub's, kept until it is handled; then only its number stays. */
+export const deliveries = sqliteTable(
+  "deliveries",
+  {
+    guid: text("guid").primaryKey(),
+    event: text("event").notNull(),
+    /** The verified bytes; emptied once handled. */
+    payload: text("payload").notNull(),
+    state: text("state", { enum: ["pending", "handled", "failed"] }).notNull(),
+    attempts: integer("attempts").notNull().default(0),
+    error: text("error"),
+    receivedAt: integer("received_at").notNull(),
+    dueAt: integer("due_at").notNull(),
+  },
+  (t) => [index("deliveries_pending").on(t.state, t.dueAt)],
+);
+
+/** intent.ts: what somebody wanted, once a delivery; refused ones with the reason. */
+export const intents = sqliteTable("intents", {
+  /** The delivery's number: what makes an effect happen once. */
+  key: text("key").primaryKey(),
+  kind: text("kind", { enum: ["label", "comment"] }).notNull(),
+  repository: text("repository").notNull(),
+  issue: integer("issue").notNull(),
+  sender: text("sender").notNull(),
+  outcome: text("outcome", { enum: ["run", "cancel", "refused", "answered"] }).notNull(),
+  reason: text("reason").notNull(),
+  runId: text("run_id"),
+  at: integer("at").notNull(),
+});
+
+/** pipeline.ts: one line of work on one branch. */
+export const pipelines = sqliteTable(
+  "pipelines",
+  {
+    id: text("id").primaryKey(),
+    workspace: integer("workspace").notNull(),
+    repository: text("repository").notNull(),
+    repositoryId: integer("repository_id").notNull(),
+    issue: integer("issue").notNull(),
+    title: text("title").notNull(),
+    branch: text("branch").notNull(),
+    baseBranch: text("base_branch").notNull(),
+    /** The base's commit the pipeline stands on; null until GitHub was asked. */
+    baseSha: text("base_sha"),
+    /** The opening commit; null until the branch exists, '' where none was wanted. */
+    openingSha: text("opening_sha"),
+    /** The newest commit known on GitHub; null until the branch exists. */
+    headSha: text("head_sha"),
+    pullRequest: text("pull_request", { enum: ["draft", "ready", "manual"] }).notNull(),
+    pullNumber: integer("pull_number"),
+    pullNodeId: text("pull_node_id"),
+    pullState: text("pull_state", { enum: ["draft", "open", "closed"] }),
+    state: text("state", { enum: ["open", "closed"] }).notNull(),
+    createdAt: integer("created_at").notNull(),
+  },
+  (t) => [
+    uniqueIndex("pipelines_branch").on(t.repositoryId, t.branch),
+    index("pipelines_issue").on(t.repositoryId, t.issue),
+    index("pipelines_recent").on(t.createdAt),
+  ],
+);
+
+export const runStates = [
+  "queued",
+  "claimed",
+  "running",
+  "succeeded",
+  "failed",
+  "cancelled",
+  "timed_out",
+  "lost",
+] as const;
+export type RunState = (typeof runStates)[number];
+
+/** run.ts: one prompt executed once. */
+export const runs = sqliteTable(
+  "runs",
+  {
+    id: text("id").primaryKey(),
+    pipelineId: text("pipeline_id")
+      .notNull()
+      .references(() => pipelines.id),
+    workspace: integer("workspace").notNull(),
+    repository: text("repository").notNull(),
+    number: integer("number").notNull(),
+    state: text("state", { enum: runStates }).notNull(),
+    stage: text("stage").$type<Stage>(),
+    attempt: integer("attempt").notNull().default(0),
+    prompt: text("prompt").notNull(),
+    requestedBy: text("requested_by").notNull(),
+    /** What triggered it, as a person would say it: `label trimo`, `/trimo fix`. */
+    trigger: text("trigger").notNull(),
+    agent: text("agent"),
+    image: text("image"),
+    daemon: text("daemon"),
+    /** Daemons that declined it, a comma between; they are not offered it again. */
+    declinedBy: text("declined_by").notNull().default(""),
+    priority: integer("priority").notNull().default(0),
+    failureCode: text("failure_code").$type<FailureCode>(),
+    failureDetail: text("failure_detail"),
+    cancelledBy: text("cancelled_by"),
+    changed: integer("changed", { mode: "boolean" }).notNull().default(false),
+    commits: integer("commits").notNull().default(0),
+    /** The highest contiguous event of the current attempt. */
+    lastSeq: integer("last_seq").notNull().default(0),
+    commentId: integer("comment_id"),
+    /** The newest commit on GitHub this run stands on or has made; its check run belongs there. */
+    headSha: text("head_sha"),
+    createdAt: integer("created_at").notNull(),
+    startedAt: integer("started_at"),
+    endedAt: integer("ended_at"),
+  },
+  (t) => [
+    uniqueIndex("runs_number").on(t.pipelineId, t.number),
+    index("runs_queue").on(t.priority, t.createdAt).where(sql`state = 'queued'`),
+    index("runs_live").on(t.pipelineId).where(sql`state in ('claimed', 'running')`),
+    index("runs_recent").on(t.createdAt),
+  ],
+);
+
+/** lease.ts: who holds a run's attempt, until when. */
+export const leases = sqliteTable(
+  "leases",
+  {
+    runId: text("run_id").primaryKey(),
+    attempt: integer("attempt").notNull(),
+    daemonId: text("daemon_id").notNull(),
+    /** The claim that won it, so that asking again gives the same job. */
+    claimKey: text("claim_key").notNull(),
+    expiresAt: integer("expires_at").notNull(),
+    cancel: integer("cancel", { mode: "boolean" }).notNull().default(false),
+  },
+  (t) => [index("leases_end").on(t.expiresAt)],
+);
+
+/** daemons.ts */
+export const daemons = sqliteTable("daemons", {
+  id: text("id").primaryKey(),
+  name: text("name").notNull().unique(),
+  /** SHA-256 of the token; the token itself is shown once and kept nowhere. */
+  tokenHash: text("token_hash").notNull().unique(),
+  /** The account whose repositories it may serve; null: every one of this app. */
+  account: text("account"),
+  version: text("version"),
+  slots: integer("slots").notNull().default(0),
+  repositories: text("repositories", { mode: "json" }).$type<string[]>().notNull(),
+  agents: text("agents", { mode: "json" }).$type<string[]>().notNull(),
+  seenAt: integer("seen_at"),
+  createdAt: integer("created_at").notNull(),
+});
+
+/** event.ts: append-only. Attempt 0 is the app's own; `data` is the event without its number. */
+export const events = sqliteTable(
+  "events",
+  {
+    id: integer("id").primaryKey({ autoIncrement: true }),
+    runId: text("run_id").notNull(),
+    attempt: integer("attempt").notNull(),
+    seq: integer("seq").notNull(),
+    at: integer("at").notNull(),
+    type: text("type").notNull(),
+    data: text("data", { mode: "json" }).$type<Record<string, unknown>>().notNull(),
+  },
+  (t) => [uniqueIndex("events_number").on(t.runId, t.attempt, t.seq)],
+);
+
+/** report.ts: one wanted state of a GitHub object; true when `written` has reached `wanted`. */
+export const reports = sqliteTable(
+  "reports",
+  {
+    kind: text("kind", { enum: ["pipeline", "check", "comment", "reply", "reaction"] }).notNull(),
+    subject: text("subject").notNull(),
+    workspace: integer("workspace").notNull(),
+    wanted: integer("wanted").notNull(),
+    written: integer("written").notNull().default(0),
+    /** A POST may have been sent without its answer: look before creating again. */
+    tried: integer("tried", { mode: "boolean" }).notNull().default(false),
+    /** For replies and reactions: where, and the words. */
+    data: text("data", { mode: "json" }).$type<Record<string, unknown>>(),
+    attempts: integer("attempts").notNull().default(0),
+    dueAt: integer("due_at").notNull(),
+    error: text("error"),
+  },
+  (t) => [
+    primaryKey({ columns: [t.kind, t.subject] }),
+    index("reports_due").on(t.workspace, t.dueAt).where(sql`written < wanted`),
+  ],
+);
+
+/** report.ts: the check runs made on GitHub, one a run and commit. */
+export const checkRuns = sqliteTable(
+  "check_runs",
+  {
+    runId: text("run_id").notNull(),
+    sha: text("sha").notNull(),
+    remoteId: integer("remote_id"),
+    /** A POST may have been sent: look for the external id first. */
+    tried: integer("tried", { mode: "boolean" }).notNull().default(false),
+    completed: integer("completed", { mode: "boolean" }).notNull().default(false),
+    /** Hash of what was written last: only differences are sent. */
+    written: text("written").notNull().default(""),
+  },
+  (t) => [primaryKey({ columns: [t.runId, t.sha] })],
+);

@@ -1,0 +1,95 @@
+import type { Logger } from "pino";
+import type { Database } from "./database.ts";
+import type { GitHub } from "./github.ts";
+import { ended, release } from "./lease.ts";
+import type { Clock } from "./protocol/pace.ts";
+import { findRun, loseRun, move } from "./run.ts";
+import type { Wake } from "./wake.ts";
+import { forgetOldDeliveries, knownDeliveries } from "./webhook.ts";
+
+const leasesEveryMs = 5_000;
+const deliveriesEveryMs = 5 * 60_000;
+/** GitHub can redeliver what is at most three days old. */
+const redeliverableMs = 3 * 24 * 3_600_000;
+/** A delivery younger than this may still be on its way. */
+const underWayMs = 60_000;
+/** A run that could not be started this often is given up. */
+const attemptsMax = 3;
+
+type Parts = { db: Database; github: GitHub; clock: Clock; wake: Wake; log: Logger };
+
+/** Finds ended leases until `signal` aborts. */
+export async function sweepLeases(parts: Parts, signal: AbortSignal) {
+  while (!signal.aborted) {
+    await guarded(parts.log, "leases", () => endLeases(parts));
+    await parts.clock.sleep(leasesEveryMs, signal);
+  }
+}
+
+/** Asks GitHub for deliveries that never came, at the start and every five minutes. */
+export async function sweepDeliveries(parts: Parts, signal: AbortSignal) {
+  while (!signal.aborted) {
+    await guarded(parts.log, "deliveries", () => recoverDeliveries(parts));
+    await guarded(parts.log, "retention", () => forgetOldDeliveries(parts.db, parts.clock.now()));
+    await parts.clock.sleep(deliveriesEveryMs, signal);
+  }
+}
+
+/** What never started goes back to the queue; what had started is lost, and can be continued. */
+export async function endLeases({ db, clock, wake }: Parts) {
+  const at = clock.now();
+  const over = await ended(db.read, at);
+  for (const { runId, attempt } of over) {
+    const changed = await db.write(async (tx) => {
+      const again = (await ended(tx, at)).find((lease) => lease.runId === runId);
+      const run = await findRun(tx, runId);
+      if (!again || !run || run.attempt !== attempt) return null;
+      await release(tx, runId);
+      if (run.state === "running")
+        return await loseRun(tx, at, run, `${run.daemon} was not heard of until its lease ended.`);
+      if (run.state !== "claimed") return null;
+      if (run.cancelledBy)
+        return await move(
+          tx,
+          at,
+          run,
+          "cancelled",
+          {},
+          { type: "ended", state: "cancelled", why: `by ${run.cancelledBy}` },
+        );
+      if (run.attempt >= attemptsMax)
+        return await loseRun(tx, at, run, `${run.attempt} attempts ended before they started.`);
+      const why = `${run.daemon} was not heard of before it started`;
+      return await move(tx, at, run, "queued", { daemon: null }, { type: "requeued", why });
+    });
+    if (!changed) continue;
+    wake.emit("run", runId);
+    wake.emit("reports", changed.workspace);
+    wake.emit("queue");
+  }
+}
+
+/** A failed or never answered delivery that is not in the inbox is asked for again. */
+export async function recoverDeliveries({ db, github, clock, log }: Parts) {
+  const now = clock.now();
+  const all = await github.deliveries(now - redeliverableMs);
+  const succeeded = new Set(all.filter((row) => row.ok).map((row) => row.guid));
+  const missed = new Map<string, number>();
+  for (const row of all)
+    if (!succeeded.has(row.guid) && row.deliveredAt < now - underWayMs)
+      missed.set(row.guid, row.id);
+  const known = await knownDeliveries(db, [...missed.keys()]);
+  for (const [guid, id] of missed) {
+    if (known.has(guid)) continue;
+    log.warn({ delivery: guid }, "a delivery never arrived: asking GitHub to send it again");
+    await github.redeliver(id);
+  }
+}
+
+async function guarded(log: Logger, what: string, work: () => Promise<void>) {
+  try {
+    await work();
+  } catch (error) {
+    log.error({ err: error, sweep: what }, "a sweep failed; it runs again at its next turn");
+  }
+}

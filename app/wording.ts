@@ -1,0 +1,153 @@
+import type { FailureCode } from "./protocol/failure.ts";
+import { failureDetailMax } from "./protocol/failure.ts";
+import type { RunState } from "./schema.ts";
+
+/** What happened, and what one can do next: one row a code. */
+export const failureWords: Record<FailureCode, { title: string; mend: string }> = {
+  agent_failed: {
+    title: "the agent failed",
+    mend: "Its output's end is above, all of it in `trimo logs` on the machine. Then `/trimo retry`.",
+  },
+  agent_unknown: {
+    title: "no such agent on this machine",
+    mend: "Name one of its agents, or add it to `agents:` in daemon.yml.",
+  },
+  branch_moved: {
+    title: "the branch moved while the run was working",
+    mend: "Somebody pushed to it. `/trimo retry` starts again from their commit.",
+  },
+  clone_failed: {
+    title: "the repository could not be cloned into the container",
+    mend: "`/trimo retry` tries again; `trimo doctor` on the machine looks for the cause.",
+  },
+  config_invalid: {
+    title: "`.github/trimo.yml` has mistakes",
+    mend: "Mend it on the default branch, then `/trimo retry`.",
+  },
+  container_died: {
+    title: "the container ended before its work did",
+    mend: "What was committed is safe. Was Docker restarted, or the container removed? Then `/trimo retry`.",
+  },
+  daemon_failed: {
+    title: "the daemon met an error of its own",
+    mend: "Its log has the details. `/trimo retry` tries again.",
+  },
+  daemon_lost: {
+    title: "the machine went away",
+    mend: "What was committed comes with it when it is back. `/trimo retry` runs again elsewhere.",
+  },
+  disk_full: {
+    title: "the disk is full",
+    mend: "Make room on the machine, then `/trimo retry`.",
+  },
+  docker_unavailable: {
+    title: "Docker does not answer on the machine",
+    mend: "Start Docker there, then `/trimo retry`.",
+  },
+  image_missing: {
+    title: "the image does not exist on the machine",
+    mend: "Build or pull it there (`trimo image build` makes the base), then `/trimo retry`.",
+  },
+  image_no_contract: {
+    title: "the image does not follow Trimo's contract",
+    mend: "Start its Dockerfile with `FROM trimo/base:bookworm`; `trimo image check` tells what is missing.",
+  },
+  image_refused: {
+    title: "the machine may not start this image",
+    mend: "Its daemon.yml lists what it may under `images:`; add it there or name another.",
+  },
+  out_of_memory: {
+    title: "the container ran out of memory",
+    mend: "Raise `limits.memory` in `.github/trimo.yml` or in daemon.yml, then `/trimo retry`.",
+  },
+  output_limit: {
+    title: "the agent printed more than a run may",
+    mend: "Its output's end is above. Make it print less, then `/trimo retry`.",
+  },
+  preboot_failed: {
+    title: "services did not start",
+    mend: "Mend the image's `preboot.sh`, try it with `trimo image check`, then `/trimo retry`.",
+  },
+  push_refused: {
+    title: "GitHub refused the push",
+    mend: "Is the branch protected, or the App's permission gone? Then `/trimo retry`.",
+  },
+  repository_refused: {
+    title: "the machine does not serve this repository",
+    mend: "Its daemon.yml lists what it serves under `repositories:`.",
+  },
+  repository_unreachable: {
+    title: "the repository could not be fetched",
+    mend: "Can the machine reach GitHub? `/trimo retry` tries again.",
+  },
+  time_limit: {
+    title: "the time was up",
+    mend: "What was done is committed. `/trimo continue` goes on from there, or raise `limits.minutes`.",
+  },
+  verify_failed: {
+    title: "a verify command failed",
+    mend: "`/trimo fix` with what to change runs again on top of this.",
+  },
+};
+
+export const stateSigns: Record<RunState, string> = {
+  queued: "⏳",
+  claimed: "⏳",
+  running: "🔄",
+  succeeded: "✅",
+  failed: "❌",
+  cancelled: "⏹️",
+  timed_out: "⌛",
+  lost: "💔",
+};
+
+/** `3 min 12 s`, `0.4 s`: rounded so that two numbers are enough. */
+export function duration(ms: number): string {
+  if (ms < 10_000) return `${(Math.max(0, ms) / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return seconds % 60 ? `${minutes} min ${seconds % 60} s` : `${minutes} min`;
+  return minutes % 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${minutes / 60} h`;
+}
+
+/** `1 commit`, `2 commits`. */
+export function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** Somebody's words on one line of ours: no markup, no mention, no command can come out of them. */
+export function plain(text: string, lengthMax: number): string {
+  const oneLine = text
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
+    .replace(/[\u0000-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g, " ")
+    .replace(/\s+/g, " ")
+    .trim();
+  const cut =
+    oneLine.length > lengthMax ? `${oneLine.slice(0, lengthMax - 1).trimEnd()}…` : oneLine;
+  return cut
+    .replace(/[\\`*_[\]<>|~#]/g, (sign) => `\\${sign}`)
+    .replace(/@(?=\w)/g, "@\u200b")
+    .replace(/^\//, "\\/");
+}
+
+/** Output in a fence that nothing inside can close. */
+export function fenced(text: string): string {
+  const longest = Math.max(2, ...[...text.matchAll(/`+/g)].map((match) => match[0].length));
+  const fence = "`".repeat(longest + 1);
+  return `${fence}\n${text.replace(/\r/g, "").trimEnd()}\n${fence}`;
+}
+
+/** The end of a text, cut at a line where one is near. */
+export function endOf(text: string, charactersMax = failureDetailMax): string {
+  if (text.length <= charactersMax) return text;
+  const end = text.slice(-charactersMax + 2);
+  const line = end.indexOf("\n");
+  return `…\n${line >= 0 && line < 200 ? end.slice(line + 1) : end}`;
+}
+
+/** Inline code that nothing inside can close. */
+export function code(text: string): string {
+  const oneLine = text.replace(/\s+/g, " ").trim();
+  return oneLine.includes("`") ? `\`\` ${oneLine.replaceAll("``", "` `")} \`\`` : `\`${oneLine}\``;
+}

@@ -1,0 +1,49 @@
+import { randomBytes } from "node:crypto";
+import { pino } from "pino";
+import { readConfig, readDatabaseUrl, SettingsError } from "../app/config.ts";
+
+/** sysexits.h, EX_CONFIG. */
+const badSettings = 78;
+
+/** `trimo app`: until SIGTERM or SIGINT. */
+export async function runApp() {
+  const config = readOrExit();
+  const { startApp } = await import("../app/main.ts");
+  const log = pino({ level: config.logLevel }, pino.destination({ fd: 2, sync: true }));
+  const app = await startApp(config, log).catch((error) => {
+    if (error?.code !== "EADDRINUSE") throw error;
+    process.stderr.write(`✖ Port ${config.port} is taken: set PORT to a free one.\n`);
+    process.exit(badSettings);
+  });
+  // A probe may need the port when PORT=0 was asked for.
+  process.stdout.write(`http://${config.host}:${app.port}\n`);
+  for (const signal of ["SIGTERM", "SIGINT"] as const)
+    process.once(signal, () => void app.stop().then(() => process.exit(0)));
+}
+
+function readOrExit() {
+  try {
+    return readConfig(process.env);
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    for (const problem of error.problems) process.stderr.write(`✖ ${problem}\n`);
+    process.exit(badSettings);
+  }
+}
+
+/** `trimo enroll NAME`: the token alone on stdout. */
+export async function runEnroll(name: string, account: string | null) {
+  const { openDatabase } = await import("../app/database.ts");
+  const { enroll } = await import("../app/daemons.ts");
+  const { url, authToken } = readDatabaseUrl(process.env);
+  const db = await openDatabase(url, authToken);
+  const secret = randomBytes(32).toString("base64url");
+  const answer = await enroll(db, Date.now(), name, account, secret);
+  db.close();
+  if (typeof answer === "string") {
+    process.stdout.write(`${answer}\n`);
+    return;
+  }
+  process.stderr.write(`✖ ${answer.problem}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,43 @@
+import { readFileSync } from "node:fs";
+import { pino } from "pino";
+import { type Options, readConfig, SettingsError } from "../daemon/config.ts";
+import { RefusedError } from "../daemon/connection.ts";
+import { StartError, startDaemon } from "../daemon/main.ts";
+import { packageFile } from "./package.ts";
+
+/** sysexits.h, EX_CONFIG. */
+const badSettings = 78;
+
+/** `trimo daemon`: SIGTERM drains, a second one leaves at once. */
+export async function runDaemon(options: Options) {
+  const config = readOrExit(options);
+  const level = process.env.LOG_LEVEL?.trim() || "info";
+  const log = pino({ level }, pino.destination({ fd: 2, sync: true }));
+  const { version } = JSON.parse(readFileSync(packageFile("package.json"), "utf8"));
+  const daemon = await startDaemon(config, version, log).catch((error) => fail(error, 1));
+  let signals = 0;
+  const stop = () => {
+    signals += 1;
+    const going = signals === 1 ? daemon.drain() : daemon.leave();
+    void going.then(() => process.exit(0));
+  };
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+  await daemon.ended.catch((error) => fail(error, badSettings));
+}
+
+function readOrExit(options: Options) {
+  try {
+    return readConfig(options, process.env);
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    for (const problem of error.problems) process.stderr.write(`✖ ${problem}\n`);
+    process.exit(badSettings);
+  }
+}
+
+function fail(error: unknown, code: number): never {
+  if (!(error instanceof StartError) && !(error instanceof RefusedError)) throw error;
+  process.stderr.write(`✖ ${error.message}\n`);
+  process.exit(code);
+}

@@ -1,0 +1,100 @@
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { existsSync, openSync, readFileSync } from "node:fs";
+import { connectDocker, type Docker } from "../daemon/container.ts";
+import { baseImage, buildBase, isBaseCurrent } from "../daemon/image.ts";
+
+// Finds a Docker Engine, or installs and starts one on Debian and Ubuntu as root; builds the base
+// image when it is missing or older than its sources. Says what it does, on stderr.
+
+const startMsMax = 30_000;
+const log = "/var/log/trimo-dockerd.log";
+
+await main();
+
+async function main() {
+  const docker = connectDocker();
+  await findEngine(docker);
+  if (!process.argv.includes("--image") || (await isBaseCurrent(docker))) return;
+  say(`building ${baseImage}, once`);
+  try {
+    const tookMs = await buildBase(docker, (line) => {
+      if (!line.startsWith("Step ")) say(`  ${line}`);
+    });
+    say(`${baseImage} built in ${(tookMs / 1000).toFixed(1)} s`);
+  } catch (error) {
+    fail(`${baseImage} could not be built`, error instanceof Error ? error.message : String(error));
+  }
+}
+
+async function findEngine(docker: Docker) {
+  if (await answers(docker)) return;
+  if (process.env.DOCKER_HOST)
+    fail("No Docker Engine answers", `at DOCKER_HOST=${process.env.DOCKER_HOST}`);
+  if (!isDebian() || process.getuid?.() !== 0)
+    fail(
+      "No Docker Engine answers at /var/run/docker.sock",
+      "Trimo runs each agent in a container of its own.\n  Start Docker Desktop, or on Debian/Ubuntu:  sudo apt-get install docker.io && sudo systemctl start docker",
+    );
+  if (!has("dockerd")) {
+    say("installing Docker Engine (docker.io, iptables, debootstrap)");
+    apt(["update", "-qq"]);
+    apt([
+      "install",
+      "-qq",
+      "-y",
+      "--no-install-recommends",
+      "docker.io",
+      "iptables",
+      "debootstrap",
+    ]);
+  }
+  say(`starting Docker Engine; it stays up, its log is ${log}`);
+  if (existsSync("/run/systemd/system")) spawnSync("systemctl", ["start", "docker"]);
+  else {
+    const out = openSync(log, "a");
+    spawn("dockerd", [], { detached: true, stdio: ["ignore", out, out] }).unref();
+  }
+  const until = Date.now() + startMsMax;
+  while (!(await answers(docker))) {
+    if (Date.now() > until) fail("Docker Engine did not start", `the end of ${log}:\n${tail()}`);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+async function answers(docker: Docker): Promise<boolean> {
+  return await docker.ping().then(
+    () => true,
+    () => false,
+  );
+}
+
+function isDebian(): boolean {
+  const release = existsSync("/etc/os-release") ? readFileSync("/etc/os-release", "utf8") : "";
+  return /^ID(_LIKE)?=.*(debian|ubuntu)/m.test(release);
+}
+
+function has(command: string): boolean {
+  return spawnSync("sh", ["-c", `PATH=$PATH:/usr/sbin:/sbin command -v ${command}`]).status === 0;
+}
+
+function apt(args: string[]) {
+  try {
+    const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+    execFileSync("apt-get", args, { env, stdio: ["ignore", "ignore", "pipe"] });
+  } catch (error) {
+    fail(`apt-get ${args[0]} failed`, String((error as { stderr?: Buffer }).stderr ?? error));
+  }
+}
+
+function tail(): string {
+  return existsSync(log) ? readFileSync(log, "utf8").split("\n").slice(-12).join("\n") : "(empty)";
+}
+
+function say(text: string) {
+  process.stderr.write(`· ${text}\n`);
+}
+
+function fail(what: string, why: string): never {
+  process.stderr.write(`✖ ${what}\n  ${why}\n`);
+  process.exit(1);
+}

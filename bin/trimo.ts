@@ -1,0 +1,44 @@
+#!/usr/bin/env node
+import { Command } from "commander";
+
+const program = new Command("trimo")
+  .description("Runs coding agents from GitHub issues on your own machines, each in a container.")
+  .showHelpAfterError("(trimo --help lists the commands)");
+
+program
+  .command("app")
+  .description("the GitHub App, the daemons' door and the dashboard on one port")
+  .action(async () => (await import("./app.ts")).runApp());
+
+program
+  .command("enroll <name>")
+  .description("prints a daemon's token, once; run it on the app's machine")
+  .option("--account <login>", "serve the repositories of this account only")
+  .action(async (name: string, options: { account?: string }) =>
+    (await import("./app.ts")).runEnroll(name, options.account ?? null),
+  );
+
+program
+  .command("daemon")
+  .description("claims runs and executes them in containers on this machine")
+  .option("--config <file>", "daemon.yml")
+  .option("--server <url>", "the app")
+  .option("--token-file <file>", "holds the token that `trimo enroll` printed")
+  .option("--data <dir>", "mirrors, gates and transcripts")
+  .option("--slots <n>", "containers at once")
+  .action(async (options: Record<string, string>) =>
+    (await import("./daemon.ts")).runDaemon(options),
+  );
+
+const image = program.command("image").description("development images");
+image
+  .command("build")
+  .description("builds trimo/base:bookworm")
+  .action(async () => (await import("./image.ts")).runImageBuild());
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`✖ ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

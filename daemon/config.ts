@@ -1,0 +1,154 @@
+import { readFileSync } from "node:fs";
+import { availableParallelism, homedir, totalmem } from "node:os";
+import { join } from "node:path";
+import { parseDocument } from "yaml";
+import { z } from "zod";
+import { AgentName } from "../app/protocol/names.ts";
+import { HostPort, Limits } from "../app/protocol/trimo-yml.ts";
+
+/** What this machine serves, may start, and gives: daemon.yml. Nothing from outside widens it. */
+const Agent = z.strictObject({
+  adapter: z.literal("script"),
+  /** The command line, run in a login shell's environment inside the container. */
+  command: z.array(z.string().min(1)).min(1),
+});
+export type Agent = z.infer<typeof Agent>;
+
+const DaemonYml = z.strictObject({
+  server: z.url({ protocol: /^https?$/ }).optional(),
+  /** Where repositories are fetched from and pushed to. */
+  github: z.url({ protocol: /^https?$/ }).default("https://github.com"),
+  slots: z.number().int().min(1).max(1_000).default(2),
+  repositories: z.array(z.string().min(1)).default(["*"]),
+  images: z.array(z.string().min(1)).default(["trimo/*"]),
+  limits: Limits.partial().default({}),
+  egress: z
+    .strictObject({
+      mode: z.enum(["locked", "default", "open"]).default("default"),
+      allow: z.array(HostPort).default([]),
+    })
+    .default({ mode: "default", allow: [] }),
+  agents: z.record(AgentName, Agent).default({}),
+});
+
+export type Ceilings = {
+  cpus: number;
+  memory: string;
+  pids: number;
+  disk: string;
+  minutes: number;
+};
+export type Config = Omit<z.infer<typeof DaemonYml>, "server" | "limits"> & {
+  server: string;
+  limits: Ceilings;
+  token: string;
+  /** Mirrors, gates, outboxes and transcripts. */
+  data: string;
+};
+
+export class SettingsError extends Error {
+  readonly problems: string[];
+  constructor(problems: string[]) {
+    super(problems.join("\n"));
+    this.problems = problems;
+  }
+}
+
+export type Options = {
+  config?: string;
+  server?: string;
+  tokenFile?: string;
+  data?: string;
+  slots?: string;
+};
+
+/** daemon.yml, environment and options, in rising order; throws with every problem at once. */
+export function readConfig(options: Options, env: NodeJS.ProcessEnv): Config {
+  const problems: string[] = [];
+  const yml = readYml(options.config, problems);
+  const server = options.server ?? env.TRIMO_SERVER?.trim() ?? yml.server;
+  if (!server)
+    problems.push("No app is named: set `server:` in daemon.yml, TRIMO_SERVER or --server URL.");
+  else if (!URL.canParse(server) || !/^https?:$/.test(new URL(server).protocol))
+    problems.push(`The app's URL is "${server}": it must start with http:// or https://.`);
+  const token = readToken(options.tokenFile, env, problems);
+  const slots = options.slots === undefined ? yml.slots : Number(options.slots);
+  if (!Number.isInteger(slots) || slots < 1)
+    problems.push(`--slots is "${options.slots}": it must be a whole number from 1.`);
+  if (Object.keys(yml.agents).length === 0 && problems.length === 0)
+    problems.push(
+      "daemon.yml names no agent. For a first try:\n  agents:\n    hello: { adapter: script, command: [bash, -c, 'date > HELLO'] }",
+    );
+  if (problems.length > 0) throw new SettingsError(problems);
+  const data = options.data ?? env.TRIMO_DATA?.trim() ?? join(homedir(), ".local/share/trimo");
+  return {
+    ...yml,
+    server: (server ?? "").replace(/\/$/, ""),
+    github: yml.github.replace(/\/$/, ""),
+    slots,
+    token,
+    data: join(data, "daemon"),
+    limits: { ...ceilings(slots), ...withoutUndefined(yml.limits) },
+  };
+}
+
+/** What a container gets when daemon.yml does not say: this machine, shared among the slots. */
+function ceilings(slots: number): Ceilings {
+  const memoryMb = Math.max(512, Math.floor(totalmem() / 2 ** 20 / (slots + 1)));
+  return {
+    cpus: Math.max(1, Math.min(2, availableParallelism())),
+    memory: `${Math.min(4096, memoryMb)}m`,
+    pids: 1024,
+    disk: "20g",
+    minutes: 60,
+  };
+}
+
+function readYml(path: string | undefined, problems: string[]): z.infer<typeof DaemonYml> {
+  const file = path ?? join(homedir(), ".config/trimo/daemon.yml");
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    if (path) problems.push(`${file} cannot be read: ${(error as Error).message}`);
+    return DaemonYml.parse({});
+  }
+  const document = parseDocument(text);
+  for (const error of document.errors) problems.push(`${file}: ${error.message.split("\n")[0]}`);
+  if (document.errors.length > 0) return DaemonYml.parse({});
+  const parsed = DaemonYml.safeParse(document.toJS() ?? {});
+  if (parsed.success) return parsed.data;
+  for (const issue of parsed.error.issues) {
+    const where = issue.path.join(".") || "the file";
+    problems.push(`${file}: ${where}: ${issue.message}`);
+  }
+  return DaemonYml.parse({});
+}
+
+function readToken(file: string | undefined, env: NodeJS.ProcessEnv, problems: string[]): string {
+  if (!file) {
+    const token = env.TRIMO_TOKEN?.trim();
+    if (token) return token;
+    problems.push(
+      "No token: run `trimo enroll NAME` on the app's machine, then set TRIMO_TOKEN or --token-file FILE.",
+    );
+    return "";
+  }
+  try {
+    const token = readFileSync(file, "utf8").trim();
+    if (!token) problems.push(`${file} is empty: it must hold the token of \`trimo enroll\`.`);
+    return token;
+  } catch (error) {
+    problems.push(`${file} cannot be read: ${(error as Error).message}`);
+    return "";
+  }
+}
+
+function withoutUndefined<T extends object>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)) as T;
+}
+
+/** `512m` or `4g` in bytes. */
+export function bytesOf(size: string): number {
+  return Number(size.slice(0, -1)) * (size.endsWith("g") ? 2 ** 30 : 2 ** 20);
+}

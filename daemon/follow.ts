@@ -1,0 +1,395 @@
+import {
+  appendFileSync,
+  existsSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import type { Logger } from "pino";
+import type { Failure } from "../app/protocol/failure.ts";
+import type { Clock } from "../app/protocol/pace.ts";
+import { type Line as JournalLine, places } from "../images/base/task.ts";
+import type { Adapter } from "./agents/adapter.ts";
+import type { Config } from "./config.ts";
+import {
+  askToStop,
+  type Container,
+  logsOf,
+  openExec,
+  readFileOf,
+  stateOf,
+  waitForEnd,
+} from "./container.ts";
+import type { Gate } from "./gate.ts";
+import { type Gateway, openGateway } from "./gateway/gateway.ts";
+import type { Outbox } from "./outbox.ts";
+import type { Pusher } from "./pusher.ts";
+import type { Plan } from "./record.ts";
+import { LineReader, redact } from "./redact.ts";
+
+/** What came of a container, put together from its journal, its output and its end. */
+export type Story = {
+  agent: { exit: number | null; signal: string | null; cut: "time" | "output" | null } | null;
+  /** Why the agent's work does not count, by its own output and exit. */
+  agentProblem: string | null;
+  receipts: { command: string; exit: number }[];
+  failed: Failure | null;
+  outOfMemory: boolean;
+  /** It ended before its work did. */
+  died: boolean;
+  /** The end of the agent's output, clean. */
+  tail: string;
+};
+
+/** Beyond the container's own deadline: then it is ended from outside. */
+const lateMs = 2 * 60_000;
+/** How long a stopped container may take to commit what is there. */
+const stopMsMax = 60_000;
+const tailChars = 3_500;
+const receiptTailChars = 7_900;
+/** Between two counts of the output while it grows. */
+const countEveryMs = 5_000;
+const transcriptBytesMax = 300 * 2 ** 20;
+
+type Watched = {
+  config: Config;
+  clock: Clock;
+  log: Logger;
+  folder: string;
+  outbox: Outbox;
+  secrets: Set<string>;
+  cancel: AbortController;
+  over: AbortController;
+  container: Container;
+  gate: Gate;
+  plan: Plan;
+  adapter: Adapter;
+  pusher: Pusher;
+};
+
+/**
+ * Follows a container to its end: its journal, its output, and its pushes, through the tunnel; from
+ * where an earlier daemon stopped, when there was one.
+ */
+export async function follow(watched: Watched): Promise<Story> {
+  const { container, cancel, over, clock, plan } = watched;
+  const story: Story = {
+    agent: null,
+    agentProblem: null,
+    receipts: [],
+    failed: null,
+    outOfMemory: false,
+    died: false,
+    tail: "",
+  };
+  const done = new AbortController();
+  const journal = new Journal(watched, story);
+  const output = new Output(watched);
+  const stop = () =>
+    void askToStop(container).catch((error) =>
+      watched.log.warn({ err: error }, "could not ask the container to stop"),
+    );
+  cancel.signal.addEventListener("abort", stop);
+  over.signal.addEventListener("abort", stop);
+  if (cancel.signal.aborted || over.signal.aborted) stop();
+  const timer = setTimeout(stop, plan.minutes * 60_000 + lateMs);
+  const gone = waitForEnd(container);
+  try {
+    const tunnel = keepTunnel(watched, journal, output, done.signal);
+    const patience = stopped(watched, clock, done.signal);
+    await Promise.race([tunnel, gone, patience]);
+    done.abort();
+    await tunnel;
+    if (!journal.ended) await readRest(watched, journal, output);
+  } finally {
+    done.abort();
+    clearTimeout(timer);
+    cancel.signal.removeEventListener("abort", stop);
+    over.signal.removeEventListener("abort", stop);
+  }
+  const state = await stateOf(container);
+  story.outOfMemory = state?.outOfMemory ?? false;
+  story.died = !journal.ended;
+  story.tail = output.tail();
+  if (story.died) story.tail = cleanEnd(`${story.tail}\n${await logsOf(container)}`, tailChars);
+  if (story.agent) story.agentProblem = watched.adapter.judge(story.agent);
+  return story;
+}
+
+/** Resolves when a container that was asked to stop has had its time. */
+async function stopped({ cancel, over, container }: Watched, clock: Clock, done: AbortSignal) {
+  const asked = AbortSignal.any([cancel.signal, over.signal]);
+  if (!asked.aborted)
+    await new Promise<void>((resolve) => {
+      asked.addEventListener("abort", () => resolve(), { once: true });
+      done.addEventListener("abort", () => resolve(), { once: true });
+    });
+  if (done.aborted) return;
+  // The daemon leaves: the container goes on, the next daemon finds it.
+  if (over.signal.reason === "the daemon leaves") return;
+  await clock.sleep(stopMsMax, done);
+  if (!done.aborted) await container.kill().catch(() => {});
+}
+
+/** Opens the tunnel, and again when it breaks while the container lives, until the journal's end. */
+async function keepTunnel(watched: Watched, journal: Journal, output: Output, done: AbortSignal) {
+  const { container, gate, plan, config, outbox, pusher, clock, log } = watched;
+  const rules = {
+    mode: config.egress.mode,
+    machine: config.egress.allow,
+    repository: plan.allow,
+    forge: new URL(config.github).hostname,
+  };
+  const on = {
+    pushed: () => pusher.nudge(),
+    attempt: (attempt: { host: string; allowed: boolean; reason: string }) =>
+      outbox.add({ type: "egress", ...attempt }),
+  };
+  for (let tries = 0; !done.aborted && !journal.ended; tries++) {
+    let gateway: Gateway;
+    try {
+      const carrier = await openExec(container, [
+        "/opt/trimo/node/bin/node",
+        "/opt/trimo/tunnel.js",
+      ]);
+      gateway = openGateway(carrier, gate, rules, on);
+    } catch (error) {
+      if (tries > 0) log.warn({ err: error }, "the tunnel could not be opened");
+      const state = await stateOf(container).catch(() => null);
+      if (!state?.running) return;
+      await clock.sleep(Math.min(2_000, 50 * 2 ** tries), done);
+      continue;
+    }
+    const broken = new AbortController();
+    void gateway.closed.then(() => broken.abort());
+    const ends = AbortSignal.any([done, broken.signal]);
+    try {
+      await Promise.all([
+        journal.follow(gateway, ends),
+        output.follow(gateway, ends, journal.over),
+      ]);
+      if (journal.ended && !broken.signal.aborted) await output.rest(gateway);
+    } finally {
+      gateway.close();
+    }
+    if (!journal.ended) await clock.sleep(100, done);
+  }
+}
+
+/** From a container that has stopped: what it wrote and nobody had read. */
+async function readRest({ container, over }: Watched, journal: Journal, output: Output) {
+  if (over.signal.aborted) return;
+  const lines = await readFileOf(container, places.journal);
+  await journal.takeAll(lines, async (path) => await readFileOf(container, path));
+  output.take((await readFileOf(container, places.output)).subarray(output.offset));
+}
+
+/** What root wrote down inside: parsed once, told once. */
+class Journal {
+  ended = false;
+  over: Promise<void>;
+  #over: () => void = () => {};
+  #watched: Watched;
+  #story: Story;
+  #told: number;
+  #seen = 0;
+  #reader: LineReader;
+  #turn: Promise<void> = Promise.resolve();
+
+  constructor(watched: Watched, story: Story) {
+    this.#watched = watched;
+    this.#story = story;
+    this.#told = watched.outbox.mark.journal;
+    this.#reader = new LineReader(() => [], 0);
+    this.over = new Promise((resolve) => {
+      this.#over = resolve;
+    });
+  }
+
+  /** From the beginning, every time: it is small, and what was told already is only remembered. */
+  async follow(gateway: Gateway, signal: AbortSignal) {
+    this.#reader = new LineReader(() => [], 0);
+    const seenBefore = this.#seen;
+    const stream = gateway.follow(places.journal, 0);
+    const read = async (path: string) => await collected(gateway.read(path, 0));
+    await consume(stream, signal, (chunk) => {
+      for (const line of this.#reader.push(chunk))
+        if (line.end > seenBefore) this.#queue(line.text, line.end, read);
+      return this.#turn.then(() => this.ended);
+    });
+  }
+
+  async takeAll(bytes: Buffer, read: (path: string) => Promise<Buffer>) {
+    const reader = new LineReader(() => [], 0);
+    for (const line of reader.push(bytes))
+      if (line.end > this.#seen) this.#queue(line.text, line.end, read);
+    await this.#turn;
+  }
+
+  #queue(text: string, end: number, read: (path: string) => Promise<Buffer>) {
+    this.#seen = end;
+    this.#turn = this.#turn.then(() => this.#take(JSON.parse(text), end, read));
+  }
+
+  async #take(line: JournalLine, end: number, read: (path: string) => Promise<Buffer>) {
+    const { outbox, secrets } = this.#watched;
+    const story = this.#story;
+    const fresh = end > this.#told;
+    const mark = { journal: end };
+    switch (line.type) {
+      case "stage":
+        if (fresh) outbox.add({ type: "stage", stage: line.stage }, mark);
+        break;
+      case "notice":
+        if (fresh) outbox.add({ type: "notice", text: line.text }, mark);
+        break;
+      case "agent":
+        story.agent = { exit: line.exit, signal: line.signal, cut: line.cut };
+        break;
+      case "receipt": {
+        const { index, command, exit, durationMs } = line;
+        story.receipts.push({ command, exit });
+        if (!fresh) break;
+        const log = exit === 0 ? "" : (await read(places.verify(index))).toString("utf8");
+        const tail = cleanEnd(redact(log, secrets), receiptTailChars);
+        outbox.add({ type: "receipt", index, command, exitCode: exit, durationMs, tail }, mark);
+        break;
+      }
+      case "failed":
+        story.failed = { code: line.code, detail: line.detail };
+        break;
+      case "end":
+        this.ended = true;
+        this.#over();
+        break;
+    }
+  }
+}
+
+/** The agent's output: to the transcript, and through the adapter to events. */
+class Output {
+  offset: number;
+  #watched: Watched;
+  #reader: LineReader;
+  #transcript: string;
+  #lines = 0;
+  #countedAt = 0;
+  #counted = 0;
+
+  constructor(watched: Watched) {
+    this.#watched = watched;
+    const { mark, events } = watched.outbox;
+    this.offset = mark.output;
+    this.#reader = this.#newReader();
+    this.#transcript = join(watched.folder, "transcript.log");
+    if (existsSync(this.#transcript)) truncateSync(this.#transcript, mark.transcript);
+    else writeFileSync(this.#transcript, "", { mode: 0o600 });
+    for (const event of events) if (event.type === "output") this.#lines = event.lines;
+  }
+
+  #newReader() {
+    return new LineReader(() => this.#watched.secrets, this.offset);
+  }
+
+  async follow(gateway: Gateway, signal: AbortSignal, over: Promise<void>) {
+    const stream = gateway.follow(places.output, this.offset);
+    void over.then(() => stream.destroy());
+    await consume(stream, signal, (chunk) => {
+      this.take(chunk);
+      return Promise.resolve(false);
+    });
+  }
+
+  /** Everything up to the file's end. */
+  async rest(gateway: Gateway) {
+    this.take(await collected(gateway.read(places.output, this.offset)));
+    this.#handle(this.#reader.flush());
+    this.#count(true);
+  }
+
+  take(chunk: Buffer) {
+    if (chunk.length === 0) return;
+    this.offset += chunk.length;
+    this.#handle(this.#reader.push(chunk));
+    this.#count(false);
+  }
+
+  #handle(lines: { text: string; end: number; whole: boolean }[]) {
+    const { outbox, adapter } = this.#watched;
+    let text = "";
+    for (const line of lines) {
+      text += line.whole ? `${line.text}\n` : line.text;
+      this.#lines += line.whole ? 1 : 0;
+      const facts = adapter.read(line.text);
+      if (facts.length === 0) continue;
+      this.#write(text);
+      text = "";
+      const mark = { output: line.end, transcript: statSync(this.#transcript).size };
+      for (const fact of facts) outbox.add(fact, mark);
+    }
+    this.#write(text);
+  }
+
+  #write(text: string) {
+    if (text && statSync(this.#transcript).size < transcriptBytesMax)
+      appendFileSync(this.#transcript, text);
+  }
+
+  #count(last: boolean) {
+    const { outbox, clock } = this.#watched;
+    const now = clock.now();
+    if (this.offset === this.#counted || (!last && now - this.#countedAt < countEveryMs)) return;
+    this.#countedAt = now;
+    this.#counted = this.offset;
+    outbox.add({ type: "output", bytes: this.offset, lines: this.#lines });
+  }
+
+  tail(): string {
+    const text = readFileSync(this.#transcript, "utf8");
+    return cleanEnd(text, tailChars);
+  }
+}
+
+/** Hands a stream's chunks on until it ends, `signal` aborts, or `take` says that is all. */
+async function consume(
+  stream: Readable,
+  signal: AbortSignal,
+  take: (chunk: Buffer) => Promise<boolean>,
+) {
+  const end = () => stream.destroy();
+  signal.addEventListener("abort", end, { once: true });
+  try {
+    for await (const chunk of stream) if (await take(chunk as Buffer)) break;
+  } catch {
+    // The tunnel broke or was closed: whoever opened it decides what now.
+  } finally {
+    signal.removeEventListener("abort", end);
+    stream.destroy();
+  }
+}
+
+async function collected(stream: Readable): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  await consume(stream, new AbortController().signal, async (chunk) => {
+    chunks.push(chunk);
+    return false;
+  });
+  return Buffer.concat(chunks);
+}
+
+/** The end of a text without terminal escapes and control characters. */
+function cleanEnd(text: string, chars: number): string {
+  return (
+    text
+      .slice(-4 * chars)
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
+      .replace(/\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-_])/g, "")
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
+      .replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, "")
+      .trim()
+      .slice(-chars)
+  );
+}

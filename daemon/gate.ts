@@ -1,0 +1,225 @@
+import { spawn } from "node:child_process";
+import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { join } from "node:path";
+import { GitError, gitIn } from "./git.ts";
+
+/** What one push may bring, in bytes; a blob over GitHub's own 100 MB could not go further. */
+const pushBytesMax = 512 * 2 ** 20;
+const blobBytesMax = 100 * 2 ** 20;
+/** One clone, fetch or push of the container. */
+const requestMsMax = 10 * 60_000;
+
+/**
+ * The bare repository of one run, outside the container: what the container clones from and all it
+ * can push to. Its hook and settings are the law: forward, one branch, nothing else.
+ */
+export type Gate = { folder: string; branch: string };
+
+/** Made by hand, without a git process: it is on the way to every run's first instruction. */
+export async function makeGate(
+  folder: string,
+  mirror: string,
+  branch: string,
+  sha: string,
+): Promise<Gate> {
+  await mkdir(join(folder, "objects/info"), { recursive: true, mode: 0o700 });
+  await mkdir(join(folder, "objects/pack"));
+  await mkdir(join(folder, "refs/heads"), { recursive: true });
+  await mkdir(join(folder, "hooks"));
+  await writeFile(join(folder, "objects/info/alternates"), `${join(mirror, "objects")}\n`);
+  await writeFile(join(folder, "packed-refs"), `${sha} refs/heads/${branch}\n`);
+  await writeFile(join(folder, "config"), settings(folder));
+  const hook = join(folder, "hooks/pre-receive");
+  await writeFile(hook, preReceive(branch));
+  await chmod(hook, 0o700);
+  // Last: a folder with a HEAD is a finished gate.
+  await writeFile(join(folder, "HEAD"), `ref: refs/heads/${branch}\n`);
+  return { folder, branch };
+}
+
+function settings(folder: string): string {
+  return `[core]
+	repositoryformatversion = 0
+	bare = true
+	hooksPath = ${join(folder, "hooks")}
+[gc]
+	auto = 0
+[receive]
+	denyNonFastForwards = true
+	denyDeletes = true
+	fsckObjects = true
+	maxInputSize = ${pushBytesMax}
+	unpackLimit = 1
+	autogc = false
+[transfer]
+	hideRefs = refs/trimo
+[http]
+	receivepack = true
+	uploadpack = true
+	getanyfile = false
+[uploadpack]
+	allowFilter = false
+`;
+}
+
+function preReceive(branch: string): string {
+  return `#!/bin/sh
+refuse() { echo "trimo: $1" >&2; exit 1; }
+zero=0000000000000000000000000000000000000000
+lines=0
+while read -r old new ref; do
+  lines=$((lines + 1))
+  [ "$ref" = "refs/heads/${branch}" ] || refuse "only the branch ${branch} can be pushed, not $ref. Commit to it instead."
+  [ "$new" != "$zero" ] || refuse "the branch cannot be deleted."
+  [ "$old" != "$zero" ] || refuse "the branch is missing here; this run cannot make it anew."
+  git merge-base --is-ancestor "$old" "$new" || refuse "history only goes forward here. Commit on top of $old (git revert puts things right)."
+  git rev-list --objects "$new" --not "$old" | cut -d' ' -f1 |
+    git cat-file --batch-check='%(objecttype) %(objectsize) %(objectname)' |
+    while read -r type size name; do
+      if [ "$type" = blob ] && [ "$size" -gt ${blobBytesMax} ]; then echo "$name $size"; fi
+    done | { if read -r name size; then refuse "file $name has $size bytes; GitHub takes at most ${blobBytesMax}."; fi; } || exit 1
+done
+[ "$lines" = 1 ] || refuse "push one branch at a time."
+`;
+}
+
+/** The branch's commit in the gate. */
+export async function gateHead(gate: Gate): Promise<string> {
+  const loose = join(gate.folder, "refs/heads", gate.branch);
+  const text = await readFile(loose, "utf8").catch(() => null);
+  if (text) return text.trim();
+  const packed = await readFile(join(gate.folder, "packed-refs"), "utf8");
+  const line = packed.split("\n").find((row) => row.endsWith(` refs/heads/${gate.branch}`));
+  if (!line) throw new GitError(`the gate has lost its branch ${gate.branch}`);
+  return line.slice(0, 40);
+}
+
+/** Commits that came between two states, oldest first; of their messages only the first line. */
+export async function commitsBetween(
+  gate: Gate,
+  from: string,
+  to: string,
+): Promise<{ sha: string; subject: string }[]> {
+  const text = await gitIn(
+    gate.folder,
+    null,
+  )(["log", "--first-parent", "--reverse", "--format=%H %s", `${from}..${to}`]);
+  return text
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => ({ sha: line.slice(0, 40), subject: line.slice(41, 41 + 200) }));
+}
+
+export type Pushed = "pushed" | "moved" | { refused: string } | { unreachable: string };
+
+/** Forward to GitHub, never by force. */
+export async function pushOn(
+  gate: Gate,
+  url: string,
+  token: string,
+  sha: string,
+  branch: string = gate.branch,
+): Promise<Pushed> {
+  try {
+    await gitIn(
+      gate.folder,
+      token,
+    )(["push", "--porcelain", "--no-verify", url, `${sha}:refs/heads/${branch}`]);
+    return "pushed";
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    if (/\(non-fast-forward\)|\(fetch first\)/.test(text)) return "moved";
+    if (
+      /\[remote rejected\]|pre-receive hook declined|protected branch|HTTP 403|error: 403/.test(
+        text,
+      )
+    )
+      return { refused: text };
+    return { unreachable: text };
+  }
+}
+
+/** What GitHub has on the branch now; null: it is not there. */
+export async function remoteHead(gate: Gate, url: string, token: string): Promise<string | null> {
+  const text = await gitIn(gate.folder, token)(["ls-remote", url, `refs/heads/${gate.branch}`]);
+  return text.slice(0, 40) || null;
+}
+
+/** Answers the container's git: these four requests of this one repository, and none else. */
+export function serveGate(
+  gate: Gate,
+  request: IncomingMessage,
+  response: ServerResponse,
+  pushed: () => void,
+) {
+  const url = new URL(request.url ?? "/", "http://gateway");
+  const path = url.pathname.slice("/repository.git".length);
+  const service = url.searchParams.get("service");
+  const services = ["git-upload-pack", "git-receive-pack"];
+  const asks =
+    request.method === "GET" && path === "/info/refs" && services.includes(service ?? "");
+  const packs = request.method === "POST" && services.includes(path.slice(1));
+  if (!asks && !packs) {
+    response.writeHead(404).end("The gate serves clone, fetch and push of its one repository.\n");
+    return;
+  }
+  const child = spawn("git", ["http-backend"], {
+    stdio: ["pipe", "pipe", "ignore"],
+    timeout: requestMsMax,
+    env: {
+      PATH: process.env.PATH,
+      HOME: gate.folder,
+      GIT_CONFIG_NOSYSTEM: "1",
+      GIT_CONFIG_GLOBAL: "/dev/null",
+      GIT_PROJECT_ROOT: gate.folder,
+      GIT_HTTP_EXPORT_ALL: "1",
+      PATH_INFO: path,
+      REQUEST_METHOD: request.method,
+      QUERY_STRING: asks ? `service=${service}` : "",
+      CONTENT_TYPE: request.headers["content-type"] ?? "",
+      HTTP_CONTENT_ENCODING: request.headers["content-encoding"] ?? "",
+      REMOTE_USER: "agent",
+      REMOTE_ADDR: "127.0.0.1",
+    },
+  });
+  request.pipe(child.stdin);
+  child.stdin.on("error", () => {});
+  request.on("aborted", () => child.kill());
+  child.on("error", (error) => {
+    if (!response.headersSent) response.writeHead(500);
+    response.end(`git http-backend: ${error.message}\n`);
+  });
+  copyCgi(child.stdout, response);
+  child.on("exit", () => {
+    if (path === "/git-receive-pack") pushed();
+  });
+}
+
+/** A CGI answer: headers, an empty line, the body (RFC 3875). */
+function copyCgi(output: NodeJS.ReadableStream, response: ServerResponse) {
+  let head = Buffer.alloc(0);
+  let parsed = false;
+  output.on("data", (chunk: Buffer) => {
+    if (parsed) return;
+    head = Buffer.concat([head, chunk]);
+    const end = head.indexOf("\r\n\r\n");
+    if (end < 0) return;
+    parsed = true;
+    let status = 200;
+    for (const line of head.subarray(0, end).toString("latin1").split("\r\n")) {
+      const colon = line.indexOf(":");
+      const name = line.slice(0, colon).toLowerCase();
+      const value = line.slice(colon + 1).trim();
+      if (name === "status") status = Number.parseInt(value, 10);
+      else response.setHeader(name, value);
+    }
+    response.writeHead(status);
+    response.write(head.subarray(end + 4));
+    output.pipe(response);
+  });
+  output.on("end", () => {
+    if (!parsed) response.writeHead(500);
+    if (!response.writableEnded) response.end();
+  });
+}

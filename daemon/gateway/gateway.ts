@@ -1,0 +1,85 @@
+import { createServer, type Server } from "node:http";
+import type { Duplex, Readable } from "node:stream";
+import { Mux, type MuxStream } from "../../images/base/mux.ts";
+import { type Gate, serveGate } from "../gate.ts";
+import { type Attempt, forward, type Rules, tunnelOut } from "./egress.ts";
+
+/** The daemon's end of one container's only connection. */
+export type Gateway = {
+  /** A file of the run's, followed as it grows, from a byte offset. */
+  follow(path: string, offset: number): MuxStream;
+  /** The rest of a file as it is now. */
+  read(path: string, offset: number): MuxStream;
+  closed: Promise<void>;
+  close(): void;
+};
+
+/** Attempts told once each; an agent that tries thousands of hosts says no more with them. */
+const toldMax = 200;
+
+/**
+ * Carries a container's connections, which come as frames over the stdio of an exec, to an ordinary
+ * HTTP server. Who speaks is known by the stream, so no secret is needed inside.
+ */
+export function openGateway(
+  carrier: { input: Duplex; output: Readable },
+  gate: Gate,
+  rules: Rules,
+  on: { pushed: () => void; attempt: (attempt: Attempt) => void },
+): Gateway {
+  const server = serve(gate, rules, on.pushed, once(on.attempt));
+  const mux = new Mux(carrier.output, carrier.input, "daemon", (purpose, stream) => {
+    if (purpose.kind !== "connection") return stream.destroy();
+    server.emit("connection", stream);
+  });
+  const closed = new Promise<void>((resolve) => {
+    for (const stream of [carrier.input, carrier.output]) {
+      stream.on("close", resolve);
+      stream.on("end", resolve);
+      stream.on("error", () => resolve());
+    }
+  });
+  return {
+    follow: (path, offset) => mux.open({ kind: "tail", path, offset }),
+    read: (path, offset) => mux.open({ kind: "read", path, offset }),
+    closed,
+    close() {
+      mux.close();
+      server.close();
+      carrier.input.destroy();
+    },
+  };
+}
+
+function serve(
+  gate: Gate,
+  rules: Rules,
+  pushed: () => void,
+  tell: (attempt: Attempt) => void,
+): Server {
+  const server = createServer({ keepAliveTimeout: 60_000 });
+  server.on("request", (request, response) => {
+    const url = request.url ?? "";
+    if (url.startsWith("/repository.git/")) return serveGate(gate, request, response, pushed);
+    if (url.startsWith("http://") && URL.canParse(url))
+      return void forward(rules, request, response, tell);
+    response.writeHead(404, { "content-type": "text/plain" });
+    response.end("Trimo's gateway: git under /repository.git, everything else by proxy.\n");
+  });
+  server.on("connect", (request, client: Duplex, head: Buffer) => {
+    client.on("error", () => {});
+    void tunnelOut(rules, request.url ?? "", client, head, tell);
+  });
+  server.on("clientError", (_error, socket) => socket.destroy());
+  return server;
+}
+
+function once(tell: (attempt: Attempt) => void): (attempt: Attempt) => void {
+  const told = new Set<string>();
+  return (attempt) => {
+    const key = `${attempt.host} ${attempt.allowed} ${attempt.reason}`;
+    if (told.has(key) || told.size >= toldMax) return;
+    told.add(key);
+    tell(attempt);
+  };
+}

@@ -1,0 +1,398 @@
+import { existsSync } from "node:fs";
+import { mkdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import type { Failure } from "../app/protocol/failure.ts";
+import { failureDetailMax } from "../app/protocol/failure.ts";
+import { backoffMs, type Clock } from "../app/protocol/pace.ts";
+import { trimoYmlPath } from "../app/protocol/trimo-yml.ts";
+import type { Job, Settle } from "../app/protocol/wire.ts";
+import type { Task } from "../images/base/task.ts";
+import type { Adapter } from "./agents/adapter.ts";
+import { scriptAdapter } from "./agents/script.ts";
+import type { Config } from "./config.ts";
+import {
+  type Container,
+  type Docker,
+  DockerError,
+  imageLabels,
+  removeContainer,
+  removeVolume,
+  startContainer,
+} from "./container.ts";
+import { containerSpec, volumeName } from "./container-spec.ts";
+import { follow, type Story } from "./follow.ts";
+import { type Gate, makeGate } from "./gate.ts";
+import { GitError } from "./git.ts";
+import { contractLabel, contractVersion } from "./image.ts";
+import { keepLease } from "./lease.ts";
+import { fetchMirror } from "./mirror.ts";
+import { Outbox } from "./outbox.ts";
+import { makePlan, PlanError, refuseForeign } from "./plan.ts";
+import { Pusher, type Verdict } from "./pusher.ts";
+import { type Plan, type Record, runFolder, writeRecord } from "./record.ts";
+import { redact } from "./redact.ts";
+import { type Server, ServerError } from "./server.ts";
+
+// One run, from lease to settled:
+//
+//   lease ─▶ prepare (token, mirror, plan, gate) ─▶ container ─▶ follow (journal, output, pushes)
+//                     │ cannot be done                                │ ended, however
+//                     ▼                                               ▼
+//                  settle ◀── delivered ◀── clean up ◀── all on GitHub, or kept beside
+//
+// What is decided is written to record.json before it is done, so a daemon that is killed anywhere
+// goes on from there. A lost lease stops the container and leaves the rest to the next start.
+
+export type Parts = {
+  config: Config;
+  docker: Docker;
+  server: Server;
+  clock: Clock;
+  log: Logger;
+  /** Marks this daemon's containers apart from another's on the same engine. */
+  identity: string;
+};
+
+/** What the outside may want of a job under way. */
+export type Wishes = {
+  /** Stop the agent and keep its work. */
+  cancel: AbortController;
+  /** The daemon itself goes away now; leave everything as it is. */
+  leave: AbortSignal;
+};
+
+const prebootMs = 5 * 60_000;
+const outputBytesMax = 256 * 2 ** 20;
+const settleMsMax = 10 * 60_000;
+
+type Work = Parts & {
+  job: Job;
+  folder: string;
+  outbox: Outbox;
+  record: Record;
+  secrets: Set<string>;
+  cancel: AbortController;
+  /** Aborts when this attempt is no longer ours, or the daemon leaves. */
+  over: AbortController;
+  token: () => Promise<string>;
+};
+
+/**
+ * Executes a claimed run, or goes on with one that an earlier daemon had begun. `rescue`: the lease is
+ * gone, but nobody has built on the pipeline since; stop the container and push what there is.
+ */
+export async function runJob(
+  parts: Parts,
+  job: Job,
+  wishes: Wishes,
+  before: Record | null,
+  mode: "run" | "rescue",
+) {
+  const folder = runFolder(parts.config.data, job.run, job.attempt);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const record = before ?? { job, plan: null, containerId: null, end: null };
+  if (!before) writeRecord(folder, record);
+  const over = new AbortController();
+  const leave = () => over.abort("the daemon leaves");
+  wishes.leave.addEventListener("abort", leave);
+  const secrets = new Set([parts.config.token]);
+  const work: Work = {
+    ...parts,
+    job,
+    folder,
+    record,
+    outbox: new Outbox(join(folder, "outbox.jsonl"), parts.clock),
+    secrets,
+    cancel: wishes.cancel,
+    over,
+    token: tokenKeeper(parts, job, secrets, over.signal),
+  };
+  const loops = beginLoops(work, mode);
+  try {
+    const end = record.end ?? (await execute(work));
+    if (end) await finish(work, end);
+  } finally {
+    wishes.leave.removeEventListener("abort", leave);
+    over.abort("done");
+    await Promise.allSettled(loops);
+  }
+}
+
+/** Renewing and sending go on beside the work until it is over. */
+function beginLoops(work: Work, mode: "run" | "rescue"): Promise<void>[] {
+  const { server, clock, job, outbox, cancel, over, log } = work;
+  const lost = (why: string) => {
+    log.warn({ run: job.run, why }, "the run is no longer this daemon's");
+    over.abort(why);
+  };
+  const run = { id: job.run, attempt: job.attempt, leaseMs: job.leaseMs };
+  const on = { cancel: () => cancel.abort(), lost };
+  const sending = outbox
+    .send(server, job.run, job.attempt, log, over.signal)
+    .catch((error) => lost(String(error)));
+  if (mode === "rescue") return [sending];
+  return [sending, keepLease(server, clock, run, on, over.signal)];
+}
+
+/** Null when the run was taken from us: then nothing is settled, and the next start decides. */
+async function execute(work: Work): Promise<Settle | null> {
+  let begun: { container: Container; gate: Gate; plan: Plan; adapter: Adapter };
+  try {
+    begun = work.record.containerId ? await reattach(work) : await begin(work);
+  } catch (error) {
+    if (work.over.signal.aborted) return null;
+    return ended(work, refusalOf(work, error), { head: null, changed: false });
+  }
+  const { container, gate, plan, adapter } = begun;
+  const url = `${work.config.github}/${work.job.repository}.git`;
+  const at = knownHeads(work, plan);
+  const tell = work.outbox.add.bind(work.outbox);
+  const pusher = new Pusher(gate, url, at, work.token, work.clock, tell, work.over.signal);
+  const story = await follow({ ...work, container, gate, plan, adapter, pusher });
+  if (work.over.signal.aborted) return null;
+  if (story.died) await rescue(work, container, { gate, plan, adapter, pusher });
+  if (work.over.signal.aborted) return null;
+  work.outbox.add({ type: "stage", stage: "pushing" });
+  const changed = pusher.head !== plan.startSha;
+  const beside = `${work.job.branch}-run-${work.job.number}`;
+  const verdict = await pusher.finish(beside, changed);
+  if (work.over.signal.aborted) return null;
+  const head = verdict.ok ? verdict.head : null;
+  return ended(work, judge(work, story, verdict), { head, changed });
+}
+
+async function begin(work: Work) {
+  const { config, docker, job, outbox, folder, record } = work;
+  refuseForeign(config, job.repository);
+  outbox.add({ type: "stage", stage: "preparing" });
+  const token = await work.token();
+  const fetched = await fetchMirror(config.data, config.github, job.repository, job.branch, token);
+  const plan = makePlan(config, job, fetched);
+  const labels = await imageLabels(docker, plan.image);
+  if (!labels) throw new PlanError("image_missing", `${plan.image} is not on this machine.`);
+  if (labels[contractLabel] !== contractVersion)
+    throw new PlanError(
+      "image_no_contract",
+      `${plan.image} carries no label ${contractLabel}=${contractVersion}.`,
+    );
+  const gate = await makeGate(join(folder, "gate.git"), fetched.folder, job.branch, plan.startSha);
+  if (work.cancel.signal.aborted) throw new Cancelled();
+  const { agent, image, cpus, memoryBytes, minutes } = plan;
+  outbox.add({ type: "started", agent, image, cpus, memoryBytes, minutes });
+  writeRecord(folder, Object.assign(record, { plan }));
+  const adapter = adapterOf(config, plan);
+  const box = { ...plan, run: job.run, attempt: job.attempt, daemon: work.identity };
+  const task = JSON.stringify(taskOf(work, plan, adapter));
+  const container = await startContainer(docker, containerSpec(box), task);
+  writeRecord(folder, Object.assign(record, { containerId: container.id }));
+  return { container, gate, plan, adapter };
+}
+
+async function reattach(work: Work) {
+  const { record, folder, job, docker, config } = work;
+  if (!record.plan || !record.containerId) throw new Error("the record has no container");
+  const gate = { folder: join(folder, "gate.git"), branch: job.branch };
+  const container = docker.getContainer(record.containerId);
+  const notice = "the daemon was restarted and goes on with this run";
+  work.outbox.add({ type: "notice", text: notice });
+  return { container, gate, plan: record.plan, adapter: adapterOf(config, record.plan) };
+}
+
+/** The work of a container that died lies on its volume: another one commits and pushes it. */
+async function rescue(
+  work: Work,
+  dead: Container,
+  rest: { gate: Gate; plan: Plan; adapter: Adapter; pusher: Pusher },
+) {
+  const { docker, job, outbox, log } = work;
+  try {
+    await removeContainer(dead);
+    const box = { ...rest.plan, run: job.run, attempt: job.attempt, daemon: work.identity };
+    const task: Task = { ...taskOf(work, rest.plan, rest.adapter), mode: "rescue", verify: [] };
+    outbox.mark = { ...outbox.mark, journal: 0 };
+    const container = await startContainer(docker, containerSpec(box), JSON.stringify(task));
+    writeRecord(work.folder, Object.assign(work.record, { containerId: container.id }));
+    await follow({ ...work, container, ...rest });
+  } catch (error) {
+    log.error({ err: error, run: job.run }, "the dead container's work could not be rescued");
+  }
+}
+
+class Cancelled extends Error {}
+
+function adapterOf(config: Config, plan: Plan): Adapter {
+  const agent = config.agents[plan.agent];
+  if (!agent) throw new PlanError("agent_unknown", `"${plan.agent}" is no longer in daemon.yml.`);
+  return scriptAdapter(agent.command);
+}
+
+function taskOf({ job, config }: Work, plan: Plan, adapter: Adapter): Task {
+  const host = new URL(config.github).host;
+  return {
+    mode: "run",
+    branch: job.branch,
+    base: job.base.sha,
+    env: {
+      TRIMO_RUN: job.run,
+      TRIMO_PIPELINE: job.pipeline,
+      TRIMO_BRANCH: job.branch,
+      TRIMO_BASE: job.base.sha,
+      TRIMO_ISSUE: job.issue === null ? "" : String(job.issue),
+      TRIMO_PROMPT_FILE: "/run/trimo/prompt",
+    },
+    prompt: job.prompt,
+    command: adapter.command,
+    verify: plan.verify,
+    author: { name: `${plan.agent} (Trimo)`, email: `trimo@users.noreply.${host}` },
+    leftoverMessage: `Keep what run ${job.number} left uncommitted\n\nTrimo-Run: ${job.run}`,
+    timeMs: Math.round(plan.minutes * 60_000),
+    prebootMs,
+    outputBytesMax,
+  };
+}
+
+/** What the app and GitHub have been told already, by this daemon or the one before. */
+function knownHeads({ outbox }: Work, plan: Plan): { told: string; onGitHub: string | null } {
+  let told = plan.startSha;
+  let onGitHub = plan.branchSha;
+  for (const event of outbox.events) {
+    if (event.type === "commit") told = event.sha;
+    if (event.type === "pushed") onGitHub = event.sha;
+  }
+  return { told, onGitHub };
+}
+
+type Ending = Pick<Settle, "outcome" | "failure">;
+
+function judge(work: Work, story: Story, verdict: Verdict): Ending {
+  const fail = (code: Failure["code"], detail: string): Ending => ({
+    outcome: "failed",
+    failure: failure(work, code, detail),
+  });
+  if (!verdict.ok) {
+    const kept = verdict.kept ? `The run's commits are on the branch ${verdict.kept}.` : "";
+    const code =
+      verdict.why === "moved"
+        ? "branch_moved"
+        : verdict.why === "refused"
+          ? "push_refused"
+          : "repository_unreachable";
+    return fail(code, `${verdict.detail}\n${kept}`.trim());
+  }
+  if (work.cancel.signal.aborted) return { outcome: "cancelled", failure: null };
+  if (story.failed) return fail(story.failed.code, story.failed.detail);
+  if (story.outOfMemory && story.agent?.exit !== 0) return fail("out_of_memory", story.tail);
+  if (story.died) return fail("container_died", story.tail);
+  if (story.agent?.cut === "time")
+    return { outcome: "timed_out", failure: failure(work, "time_limit", story.tail) };
+  if (story.agent?.cut === "output") return fail("output_limit", story.tail);
+  if (story.agentProblem)
+    return fail("agent_failed", `${story.tail}\n${story.agentProblem}`.trim());
+  const red = story.receipts.find((receipt) => receipt.exit !== 0);
+  if (red) return fail("verify_failed", `${red.command} ended with exit ${red.exit}`);
+  return { outcome: "succeeded", failure: null };
+}
+
+/** Why a run could not begin, as one of the closed set. */
+function refusalOf(work: Work, error: unknown): Ending {
+  if (error instanceof Cancelled) return { outcome: "cancelled", failure: null };
+  if (error instanceof PlanError) {
+    const outcome = error.code === "repository_refused" ? "declined" : "failed";
+    return { outcome, failure: failure(work, error.code, error.message) };
+  }
+  work.log.error({ err: error, run: work.job.run }, "the run could not begin");
+  const text = error instanceof Error ? error.message : String(error);
+  return { outcome: "failed", failure: failure(work, codeOf(error), text) };
+}
+
+function codeOf(error: unknown): Failure["code"] {
+  if (error instanceof GitError)
+    return error.message.includes(trimoYmlPath) ? "config_invalid" : "repository_unreachable";
+  if (error instanceof ServerError) return "daemon_failed";
+  if (error instanceof DockerError) {
+    if (error.kind === "unavailable") return "docker_unavailable";
+    if (error.kind === "disk_full") return "disk_full";
+    if (error.kind === "image_missing") return "image_missing";
+  }
+  if ((error as { code?: string }).code === "ENOSPC") return "disk_full";
+  return "daemon_failed";
+}
+
+function failure(work: Work, code: Failure["code"], detail: string): Failure {
+  return { code, detail: redact(detail, work.secrets).slice(-failureDetailMax) };
+}
+
+function ended(
+  { job, outbox }: Work,
+  ending: Ending,
+  branch: { head: string | null; changed: boolean },
+): Settle {
+  if (ending.outcome !== "declined") outbox.add({ type: "stage", stage: "cleaning" });
+  return { attempt: job.attempt, lastSeq: outbox.lastSeq, ...ending, ...branch };
+}
+
+/** From a known end to nothing left: each step may be done twice. */
+async function finish(work: Work, end: Settle) {
+  const { docker, job, folder, record, outbox, server, clock, over, log } = work;
+  writeRecord(folder, Object.assign(record, { end }));
+  await removeBox(docker, job, record.containerId);
+  await outbox.delivered(over.signal);
+  const until = clock.now() + settleMsMax;
+  for (let tries = 0; !over.signal.aborted; tries++) {
+    try {
+      await server.settle(job.run, end, over.signal);
+      log.info({ run: job.run, outcome: end.outcome, failure: end.failure?.code }, "settled");
+      break;
+    } catch (error) {
+      if (over.signal.aborted) return;
+      if (!(error instanceof ServerError) || !error.passing || clock.now() > until) {
+        log.error({ err: error, run: job.run }, "the app did not take the run's end");
+        break;
+      }
+      await clock.sleep(backoffMs(tries, 200, 10_000, Math.random()), over.signal);
+    }
+  }
+  if (!over.signal.aborted) await forget(work.config.data, folder, job);
+}
+
+/** The container and its volume, whether they were made or not. */
+export async function removeBox(docker: Docker, job: Job, containerId: string | null) {
+  const name = volumeName(job.run, job.attempt);
+  await removeContainer(docker.getContainer(containerId ?? name));
+  await removeVolume(docker, name);
+}
+
+/** Keeps the transcript and removes the run's folder. */
+export async function forget(data: string, folder: string, job: Job) {
+  const transcript = join(folder, "transcript.log");
+  if (existsSync(transcript)) {
+    await mkdir(join(data, "transcripts"), { recursive: true, mode: 0o700 });
+    await rename(transcript, join(data, "transcripts", `${job.run}-${job.attempt}.log`));
+  }
+  await rm(folder, { recursive: true, force: true });
+}
+
+/** A token of this attempt, asked for anew before it ends; every one is a secret to be masked. */
+function tokenKeeper(
+  { server, clock }: Parts,
+  job: Job,
+  secrets: Set<string>,
+  signal: AbortSignal,
+): () => Promise<string> {
+  let known: { token: string; expiresAt: number } | null = null;
+  return async () => {
+    for (let tries = 0; ; tries++) {
+      if (known && known.expiresAt - clock.now() > 5 * 60_000) return known.token;
+      try {
+        known = await server.token(job.run, job.attempt, signal);
+        secrets.add(known.token);
+        secrets.add(Buffer.from(`x-access-token:${known.token}`).toString("base64"));
+      } catch (error) {
+        const again = error instanceof ServerError && error.passing && tries < 5 && !signal.aborted;
+        if (!again) throw error;
+        await clock.sleep(backoffMs(tries, 200, 5_000, Math.random()), signal);
+      }
+    }
+  };
+}

@@ -1,0 +1,43 @@
+import { backoffMs, type Clock } from "../app/protocol/pace.ts";
+import { type Server, ServerError } from "./server.ts";
+
+/** The part of a lease after which it is renewed. */
+const renewAfter = 1 / 6;
+/** Left for stopping the container before the lease ends and somebody else may begin. */
+const stopMs = 15_000;
+
+/**
+ * Renews an attempt's lease until `signal` aborts. `onCancel` when the app wants it stopped; `onLost`
+ * when it is no longer ours, or soon will not be.
+ */
+export async function keepLease(
+  server: Server,
+  clock: Clock,
+  run: { id: string; attempt: number; leaseMs: number },
+  on: { cancel: () => void; lost: (why: string) => void },
+  signal: AbortSignal,
+) {
+  let goodUntil = clock.now() + run.leaseMs;
+  let failures = 0;
+  while (!signal.aborted) {
+    const pause = failures
+      ? backoffMs(failures, 500, 5_000, Math.random())
+      : run.leaseMs * renewAfter;
+    await clock.sleep(pause, signal);
+    if (signal.aborted) return;
+    const askedAt = clock.now();
+    try {
+      const answer = await server.renew(run.id, run.attempt, signal);
+      goodUntil = askedAt + answer.leaseMs;
+      failures = 0;
+      if (answer.cancel) on.cancel();
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof ServerError)) throw error;
+      if (!error.passing) return on.lost(error.message);
+      failures += 1;
+      if (clock.now() > goodUntil - stopMs)
+        return on.lost("the app did not answer until the lease's end");
+    }
+  }
+}

@@ -1,0 +1,128 @@
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import { systemClock } from "../app/protocol/pace.ts";
+import type { Config } from "./config.ts";
+import { keepConnection } from "./connection.ts";
+import { connectDocker } from "./container.ts";
+import { connectServer } from "./server.ts";
+import { Slots } from "./slots.ts";
+import { sweepLoop } from "./sweep.ts";
+
+export type Daemon = {
+  /** Finishes what is under way, takes nothing new. */
+  drain(): Promise<void>;
+  /** Goes at once; containers run on for the next daemon to find. */
+  leave(): Promise<void>;
+  /** Rejects when the app refuses this daemon for good. */
+  ended: Promise<void>;
+};
+
+/** Why a daemon cannot start here: a sentence, and what to do. */
+export class StartError extends Error {}
+
+/** Builds every part and connects. */
+export async function startDaemon(config: Config, version: string, log: Logger): Promise<Daemon> {
+  const clock = systemClock;
+  const docker = connectDocker();
+  mkdirSync(config.data, { recursive: true, mode: 0o700 });
+  const unlock = lock(config.data);
+  try {
+    await docker.ping();
+  } catch (error) {
+    unlock();
+    throw new StartError(
+      `No Docker Engine answers: ${error instanceof Error ? error.message : error}\n  Trimo runs each agent in a container of its own.\n  Start Docker Desktop, or on Debian/Ubuntu: sudo apt-get install docker.io && sudo systemctl start docker`,
+    );
+  }
+  const identity = readIdentity(config.data);
+  const server = connectServer(config.server, config.token);
+  const slots = new Slots({ config, docker, server, clock, log, identity }, version);
+  const stop = new AbortController();
+  let claiming: Promise<void> | null = null;
+  const connected = (name: string) => {
+    log.info({ name, server: config.server, slots: config.slots }, "connected");
+    // Not before the first hello: what an earlier daemon left takes its slots first.
+    claiming ??= slots.claimLoop(stop.signal);
+    claiming.catch((error) => log.fatal({ err: error }, "claiming ended"));
+  };
+  const connection = reconnecting(server, slots, log, stop.signal, connected);
+  const sweeping = sweepLoop({ docker, clock, log, data: config.data, identity }, stop.signal);
+  const finish = async () => {
+    stop.abort();
+    await Promise.allSettled([connection, sweeping, claiming]);
+    unlock();
+  };
+  return {
+    async drain() {
+      log.info({ running: slots.running }, "draining: finishing what is under way");
+      await slots.drain();
+      await finish();
+    },
+    async leave() {
+      await slots.leave();
+      await finish();
+    },
+    ended: connection,
+  };
+}
+
+/** A run that was left unsettled needs the app's word: then the connection begins anew. */
+async function reconnecting(
+  server: ReturnType<typeof connectServer>,
+  slots: Slots,
+  log: Logger,
+  signal: AbortSignal,
+  connected: (name: string) => void,
+) {
+  while (!signal.aborted) {
+    const again = new AbortController();
+    slots.onOrphan(() => again.abort());
+    const both = AbortSignal.any([signal, again.signal]);
+    await keepConnection(server, slots, systemClock, log, both, connected);
+    await systemClock.sleep(1_000, signal);
+  }
+}
+
+/** One daemon a data folder: two would take each other's runs for leftovers. */
+function lock(data: string): () => void {
+  const path = join(data, "lock");
+  try {
+    const pid = Number(readFileSync(path, "utf8"));
+    if (pid !== process.pid && isDaemon(pid))
+      throw new StartError(
+        `Another daemon (process ${pid}) works in ${data}: stop it, or use --data DIR.`,
+      );
+  } catch (error) {
+    if (error instanceof StartError) throw error;
+    // No lock yet.
+  }
+  writeFileSync(path, String(process.pid), { mode: 0o600 });
+  return () => rmSync(path, { force: true });
+}
+
+/** Alive, and not another program that got the number of a daemon that was killed. */
+function isDaemon(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("trimo");
+  } catch {
+    return true;
+  }
+}
+
+function readIdentity(data: string): string {
+  const path = join(data, "identity");
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    const identity = randomBytes(8).toString("hex");
+    writeFileSync(path, identity, { mode: 0o600 });
+    return identity;
+  }
+}

@@ -1,0 +1,76 @@
+import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { trimoYmlPath } from "../app/protocol/trimo-yml.ts";
+import { GitError, gitIn } from "./git.ts";
+
+/** What a fetch found. */
+export type Fetched = {
+  /** The mirror's folder, a bare repository. */
+  folder: string;
+  /** The default branch's commit, as the remote's HEAD says it; never as the app does. */
+  defaultSha: string;
+  /** The pipeline's branch; null: it does not exist yet. */
+  branchSha: string | null;
+  /** `.github/trimo.yml` at the default branch; null: there is none. */
+  trimoYml: string | null;
+};
+
+const trimoYmlBytesMax = 64 * 1024;
+/** One fetch at a time in a mirror: git's own locks would fail the second. */
+const turns = new Map<string, Promise<unknown>>();
+
+/** Brings the mirror of `owner/name` up to date for one branch. */
+export async function fetchMirror(
+  data: string,
+  remote: string,
+  repository: string,
+  branch: string,
+  token: string,
+): Promise<Fetched> {
+  const folder = join(data, "mirrors", `${repository.toLowerCase()}.git`);
+  const before = turns.get(folder) ?? Promise.resolve();
+  const mine = before.then(() => fetchNow(folder, `${remote}/${repository}.git`, branch, token));
+  const quiet = mine.catch(() => {});
+  turns.set(folder, quiet);
+  try {
+    return await mine;
+  } finally {
+    if (turns.get(folder) === quiet) turns.delete(folder);
+  }
+}
+
+async function fetchNow(
+  folder: string,
+  url: string,
+  branch: string,
+  token: string,
+): Promise<Fetched> {
+  const git = gitIn(folder, token);
+  if (!existsSync(join(folder, "HEAD"))) {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await git(["init", "--quiet", "--bare", folder]);
+  }
+  // The star lets a branch that does not exist yet be no error.
+  const wanted = ["+HEAD:refs/trimo/default", `+refs/heads/${branch}*:refs/heads/${branch}*`];
+  await git(["fetch", "--quiet", "--no-tags", "--prune", "--no-write-fetch-head", url, ...wanted]);
+  const [defaultSha, branchSha] = await Promise.all([
+    resolve(git, "refs/trimo/default"),
+    resolve(git, `refs/heads/${branch}`),
+  ]);
+  if (!defaultSha) throw new GitError("the repository has no commit yet");
+  const trimoYml = await git(["cat-file", "blob", `${defaultSha}:${trimoYmlPath}`]).catch(
+    () => null,
+  );
+  if (trimoYml && trimoYml.length > trimoYmlBytesMax)
+    throw new GitError(`${trimoYmlPath} is larger than ${trimoYmlBytesMax} bytes`);
+  return { folder, defaultSha, branchSha, trimoYml };
+}
+
+async function resolve(
+  git: (args: string[]) => Promise<string>,
+  ref: string,
+): Promise<string | null> {
+  const sha = await git(["rev-parse", "--quiet", "--verify", ref]).catch(() => "");
+  return sha.trim() || null;
+}

@@ -1,0 +1,68 @@
+import { parseDocument } from "yaml";
+import type { FailureCode } from "../app/protocol/failure.ts";
+import { isServed, matchesAny } from "../app/protocol/pattern.ts";
+import { TrimoYml, trimoYmlPath } from "../app/protocol/trimo-yml.ts";
+import type { Job } from "../app/protocol/wire.ts";
+import { bytesOf, type Config } from "./config.ts";
+import { baseImage } from "./image.ts";
+import type { Fetched } from "./mirror.ts";
+import type { Plan } from "./record.ts";
+
+/** Why a run cannot be what was asked for. */
+export class PlanError extends Error {
+  readonly code: FailureCode;
+  constructor(code: FailureCode, detail: string) {
+    super(detail);
+    this.code = code;
+  }
+}
+
+/** Asked before anything is fetched: the app may be wrong, or not ours any more. */
+export function refuseForeign(config: Config, repository: string) {
+  if (isServed(repository, config.repositories)) return;
+  throw new PlanError(
+    "repository_refused",
+    `${repository} is not among the repositories of this machine: ${config.repositories.join(", ")}`,
+  );
+}
+
+/** Job, daemon.yml and the default branch's trimo.yml → what this machine will do. */
+export function makePlan(config: Config, job: Job, fetched: Fetched): Plan {
+  const wishes = parseWishes(fetched.trimoYml);
+  const names = Object.keys(config.agents);
+  const agent = job.agent ?? wishes.agent ?? names[0] ?? "";
+  if (!Object.hasOwn(config.agents, agent))
+    throw new PlanError(
+      "agent_unknown",
+      `There is no agent "${agent}" here, only ${names.join(", ")}.`,
+    );
+  const image = job.image ?? wishes.image ?? baseImage;
+  if (!matchesAny(image, config.images))
+    throw new PlanError(
+      "image_refused",
+      `${image} is not among the images of this machine: ${config.images.join(", ")}`,
+    );
+  const most = config.limits;
+  const asked = wishes.limits ?? {};
+  return {
+    agent,
+    image,
+    verify: wishes.verify ?? [],
+    cpus: Math.min(most.cpus, asked.cpus ?? most.cpus),
+    memoryBytes: Math.min(bytesOf(most.memory), bytesOf(asked.memory ?? most.memory)),
+    pids: Math.min(most.pids, asked.pids ?? most.pids),
+    minutes: Math.min(most.minutes, asked.minutes ?? most.minutes),
+    allow: wishes.egress?.allow ?? [],
+    branchSha: fetched.branchSha,
+    startSha: fetched.branchSha ?? fetched.defaultSha,
+  };
+}
+
+function parseWishes(text: string | null): TrimoYml {
+  if (text === null) return {};
+  const document = parseDocument(text);
+  const parsed = TrimoYml.safeParse(document.errors.length > 0 ? null : (document.toJS() ?? {}));
+  if (parsed.success) return parsed.data;
+  const first = document.errors[0]?.message ?? parsed.error.issues[0]?.message ?? "";
+  throw new PlanError("config_invalid", `${trimoYmlPath}: ${first.split("\n")[0]}`);
+}

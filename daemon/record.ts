@@ -1,0 +1,62 @@
+import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { Job, Settle } from "../app/protocol/wire.ts";
+
+/** What a run was decided to be on this machine: from daemon.yml and trimo.yml, never from the app. */
+export const Plan = z.object({
+  agent: z.string(),
+  image: z.string(),
+  verify: z.array(z.string()),
+  cpus: z.number(),
+  memoryBytes: z.number(),
+  pids: z.number(),
+  minutes: z.number(),
+  allow: z.array(z.string()),
+  /** The branch's commit when the run began; null: the run makes the branch. */
+  branchSha: z.string().nullable(),
+  /** What the container was given to start from. */
+  startSha: z.string(),
+});
+export type Plan = z.infer<typeof Plan>;
+
+/** All that a restarted daemon needs to go on with a run. */
+export const Record = z.object({
+  job: Job,
+  plan: Plan.nullable(),
+  containerId: z.string().nullable(),
+  /** How it ended, once that is known: what is left is cleaning up and saying so. */
+  end: Settle.nullable(),
+});
+export type Record = z.infer<typeof Record>;
+
+export const runFolder = (data: string, run: string, attempt: number): string =>
+  join(data, "runs", `${run}-${attempt}`);
+
+/** Whole or not at all: a kill in the middle leaves the one before. */
+export function writeRecord(folder: string, record: Record) {
+  const path = join(folder, "record.json");
+  writeFileSync(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+/** Every run this machine has in hand, with its folder; folders without a record never began. */
+export function readRecords(data: string): { folder: string; record: Record | null }[] {
+  const runs = join(data, "runs");
+  let names: string[] = [];
+  try {
+    names = readdirSync(runs);
+  } catch {
+    // The first start: there is no folder yet.
+    return [];
+  }
+  return names.map((name) => {
+    const folder = join(runs, name);
+    try {
+      const text = readFileSync(join(folder, "record.json"), "utf8");
+      return { folder, record: Record.parse(JSON.parse(text)) };
+    } catch {
+      return { folder, record: null };
+    }
+  });
+}

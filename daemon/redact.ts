@@ -1,0 +1,77 @@
+/** What stands where a secret was. */
+const mask = "***";
+/** Shorter ones would mask ordinary words. */
+const secretMin = 6;
+/** A line without an end is handed on in pieces of this many characters. */
+const pieceMax = 64 * 1024;
+
+/** Replaces every secret in a whole text. */
+export function redact(text: string, secrets: Iterable<string>): string {
+  let clean = text;
+  for (const secret of ordered(secrets)) clean = clean.replaceAll(secret, mask);
+  return clean;
+}
+
+/** Longest first, so that a secret inside another leaves nothing of the longer one; a line each. */
+function ordered(secrets: Iterable<string>): string[] {
+  const lines = [...secrets].flatMap((secret) => [secret, ...secret.split("\n")]);
+  return [...new Set(lines.map((line) => line.trim()))]
+    .filter((line) => line.length >= secretMin)
+    .sort((a, b) => b.length - a.length);
+}
+
+export type Line = {
+  text: string;
+  /** Where in the raw bytes the line ends: what a restart resumes from. */
+  end: number;
+  /** False for a piece of a line that is too long; more of it follows. */
+  whole: boolean;
+};
+
+/**
+ * Bytes in, clean lines out. A secret that is cut by a chunk's edge is whole again before it is
+ * looked for; in a line too long to keep, what may be a secret's beginning is held back.
+ */
+export class LineReader {
+  #secrets: () => Iterable<string>;
+  #decoder = new TextDecoder("utf-8");
+  #pending = "";
+  #offset: number;
+
+  constructor(secrets: () => Iterable<string>, offset: number) {
+    this.#secrets = secrets;
+    this.#offset = offset;
+  }
+
+  push(chunk: Buffer): Line[] {
+    const lines: Line[] = [];
+    let start = 0;
+    for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, start)) {
+      const rest = this.#decoder.decode(chunk.subarray(start, at), { stream: false });
+      const text = redact(this.#pending + rest, this.#secrets());
+      this.#pending = "";
+      start = at + 1;
+      lines.push({ text, end: this.#offset + start, whole: true });
+    }
+    this.#pending += this.#decoder.decode(chunk.subarray(start), { stream: true });
+    this.#offset += chunk.length;
+    if (this.#pending.length > pieceMax) lines.push(this.#piece());
+    return lines;
+  }
+
+  /** What is left when the output has ended without a newline. */
+  flush(): Line[] {
+    const rest = this.#pending + this.#decoder.decode();
+    this.#pending = "";
+    if (!rest) return [];
+    return [{ text: redact(rest, this.#secrets()), end: this.#offset, whole: true }];
+  }
+
+  #piece(): Line {
+    const longest = Math.max(0, ...[...this.#secrets()].map((secret) => secret.length));
+    const clean = redact(this.#pending, this.#secrets());
+    const cut = Math.max(0, clean.length - longest);
+    this.#pending = clean.slice(cut);
+    return { text: clean.slice(0, cut), end: this.#offset, whole: false };
+  }
+}

@@ -1,0 +1,196 @@
+import { randomBytes } from "node:crypto";
+import { backoffMs } from "../app/protocol/pace.ts";
+import { protocolVersion } from "../app/protocol/version.ts";
+import type { Hello, HelloAnswer, Job } from "../app/protocol/wire.ts";
+import { forget, type Parts, removeBox, runJob } from "./job.ts";
+import { type Record, readRecords, runFolder } from "./record.ts";
+import { ServerError } from "./server.ts";
+
+/** A free slot asks by itself this often, should a wake-up be lost. */
+const askEveryMs = 20_000;
+/** A job that fails inside the daemon is gone on with this often. */
+const triesMax = 5;
+
+type Held = { job: Job; cancel: AbortController; done: Promise<void> };
+
+/** Room for containers: claims runs while there is some, and knows what is under way. */
+export class Slots {
+  #parts: Parts;
+  #held = new Map<string, Held>();
+  #draining = new AbortController();
+  #leave = new AbortController();
+  #wakes: (() => void)[] = [];
+  #version: string;
+  /** Set when a run ended without being settled: only the app can say what to do with it. */
+  #onOrphan: () => void = () => {};
+
+  constructor(parts: Parts, version: string) {
+    this.#parts = parts;
+    this.#version = version;
+  }
+
+  onOrphan(handler: () => void) {
+    this.#onOrphan = handler;
+  }
+
+  get running(): number {
+    return this.#held.size;
+  }
+  holds(run: string): boolean {
+    return [...this.#held.values()].some((held) => held.job.run === run);
+  }
+
+  /** Claims until drained; asks when woken, when a slot is free again, and now and then. */
+  async claimLoop(signal: AbortSignal) {
+    const { server, clock, config, log } = this.#parts;
+    const stop = AbortSignal.any([signal, this.#draining.signal]);
+    let key = newKey();
+    for (let failures = 0; !stop.aborted; ) {
+      if (this.#held.size >= config.slots) {
+        await this.#news(stop);
+        continue;
+      }
+      const woken = this.#news(stop);
+      try {
+        const { job } = await server.claim(key, stop);
+        key = newKey();
+        failures = 0;
+        if (job) {
+          this.#start(job, null, "run");
+          continue;
+        }
+        const quiet = new AbortController();
+        await Promise.race([woken, clock.sleep(askEveryMs, AbortSignal.any([stop, quiet.signal]))]);
+        quiet.abort();
+      } catch (error) {
+        if (stop.aborted) return;
+        if (!(error instanceof ServerError)) throw error;
+        failures += 1;
+        // The same key again: a claim whose answer was lost is answered with the same job.
+        if (failures === 1) log.warn({ why: error.message }, "cannot claim");
+        await clock.sleep(backoffMs(failures, 500, 15_000, Math.random()), stop);
+      }
+    }
+  }
+
+  wake() {
+    for (const wake of this.#wakes.splice(0)) wake();
+  }
+
+  cancel(run: string, attempt: number) {
+    this.#held.get(`${run}-${attempt}`)?.cancel.abort();
+  }
+
+  /** No new runs; resolves when the last one under way has ended. */
+  async drain() {
+    this.#draining.abort();
+    while (this.#held.size > 0)
+      await Promise.all([...this.#held.values()].map((held) => held.done));
+  }
+
+  /** Leaves containers running for the next daemon to find. */
+  async leave() {
+    this.#draining.abort();
+    this.#leave.abort();
+    await this.drain();
+  }
+
+  /** Who we are and what we still have: under way here, or left by an earlier daemon. */
+  hello(): Hello {
+    const { config } = this.#parts;
+    const onDisk = readRecords(config.data).flatMap(({ record }) => (record ? [record.job] : []));
+    const underWay = [...this.#held.values()].map((held) => held.job);
+    const all = new Map([...onDisk, ...underWay].map((job) => [`${job.run}-${job.attempt}`, job]));
+    return {
+      protocol: protocolVersion,
+      version: this.#version,
+      slots: config.slots,
+      repositories: config.repositories,
+      agents: Object.keys(config.agents),
+      held: [...all.values()].map(({ run, attempt }) => ({ run, attempt })),
+    };
+  }
+
+  /** What the app wants done with each run we have. */
+  async obey(verdicts: HelloAnswer["verdicts"]) {
+    const { docker, config, log } = this.#parts;
+    const records = new Map<string, { folder: string; record: Record }>();
+    for (const { folder, record } of readRecords(config.data))
+      if (record) records.set(`${record.job.run}-${record.job.attempt}`, { folder, record });
+    for (const { run, attempt, verdict } of verdicts) {
+      const key = `${run}-${attempt}`;
+      const held = this.#held.get(key);
+      if (held) {
+        if (verdict === "cancel") held.cancel.abort();
+        continue;
+      }
+      const known = records.get(key);
+      if (!known) continue;
+      log.info({ run, attempt, verdict }, "a run of an earlier start");
+      if (verdict === "kill") {
+        await removeBox(docker, known.record.job, known.record.containerId);
+        await forget(config.data, known.folder, known.record.job);
+      } else {
+        const started = this.#start(
+          known.record.job,
+          known.record,
+          verdict === "rescue" ? "rescue" : "run",
+        );
+        if (verdict !== "continue") started.cancel.abort();
+      }
+    }
+  }
+
+  #start(job: Job, before: Record | null, mode: "run" | "rescue"): Held {
+    const key = `${job.run}-${job.attempt}`;
+    const cancel = new AbortController();
+    const wishes = { cancel, leave: this.#leave.signal };
+    const done = this.#keepAt(job, wishes, before, mode).finally(() => {
+      this.#held.delete(key);
+      this.wake();
+      const left = readRecords(this.#parts.config.data).some(
+        ({ record }) => record?.job.run === job.run && record.job.attempt === job.attempt,
+      );
+      if (left && !this.#leave.signal.aborted) this.#onOrphan();
+    });
+    const held = { job, cancel, done };
+    this.#held.set(key, held);
+    return held;
+  }
+
+  /** An error of the daemon's own is not the run's end: from its record it goes on. */
+  async #keepAt(
+    job: Job,
+    wishes: { cancel: AbortController; leave: AbortSignal },
+    before: Record | null,
+    mode: "run" | "rescue",
+  ) {
+    const { log, clock, config } = this.#parts;
+    let record = before;
+    for (let tries = 1; tries <= triesMax; tries++) {
+      try {
+        return await runJob(this.#parts, job, wishes, record, mode);
+      } catch (error) {
+        log.error({ err: error, run: job.run, tries }, "a run failed inside the daemon");
+        await clock.sleep(backoffMs(tries, 500, 15_000, Math.random()), wishes.leave);
+        if (wishes.leave.aborted) return;
+        const folder = runFolder(config.data, job.run, job.attempt);
+        record = readRecords(config.data).find((row) => row.folder === folder)?.record ?? null;
+      }
+    }
+  }
+
+  #news(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      if (signal.aborted) return resolve();
+      const done = () => {
+        signal.removeEventListener("abort", done);
+        resolve();
+      };
+      this.#wakes.push(done);
+      signal.addEventListener("abort", done, { once: true });
+    });
+  }
+}
+
+const newKey = (): string => randomBytes(12).toString("base64url");

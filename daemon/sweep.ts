@@ -1,0 +1,50 @@
+import { rm } from "node:fs/promises";
+import type { Logger } from "pino";
+import type { Clock } from "../app/protocol/pace.ts";
+import {
+  type Docker,
+  ownedContainers,
+  ownedVolumes,
+  removeContainer,
+  removeVolume,
+} from "./container.ts";
+import { daemonLabel } from "./container-spec.ts";
+import { readRecords } from "./record.ts";
+
+const everyMs = 10 * 60_000;
+
+type Parts = { docker: Docker; clock: Clock; log: Logger; data: string; identity: string };
+
+/** Removes what a dead daemon left: at once at the start, and now and then, until `signal` aborts. */
+export async function sweepLoop(parts: Parts, signal: AbortSignal) {
+  while (!signal.aborted) {
+    try {
+      await sweep(parts);
+    } catch (error) {
+      parts.log.warn({ err: error }, "the sweep failed; it runs again at its next turn");
+    }
+    await parts.clock.sleep(everyMs, signal);
+  }
+}
+
+/** Only what carries this daemon's own label, and of that only what no record speaks of. */
+export async function sweep({ docker, log, data, identity }: Parts) {
+  const label = `${daemonLabel}=${identity}`;
+  const containers = await ownedContainers(docker, label);
+  const volumes = await ownedVolumes(docker, label);
+  // Read after the engine was asked: a run that began meanwhile has its record already.
+  const records = readRecords(data);
+  const known = new Set(records.flatMap(({ record }) => (record ? [record.job.run] : [])));
+  for (const { id, run } of containers) {
+    if (run && known.has(run)) continue;
+    log.warn({ run, container: id.slice(0, 12) }, "removing a container nobody speaks of");
+    await removeContainer(docker.getContainer(id));
+  }
+  for (const { name, run } of volumes) {
+    if (run && known.has(run)) continue;
+    log.warn({ run, volume: name }, "removing a volume nobody speaks of");
+    await removeVolume(docker, name);
+  }
+  for (const { folder, record } of records)
+    if (!record) await rm(folder, { recursive: true, force: true });
+}

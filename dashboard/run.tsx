@@ -1,0 +1,128 @@
+import { raw } from "hono/html";
+import type { LoggedEvent } from "../app/event.ts";
+import { type RunView, sentence } from "../app/view.ts";
+import { duration, failureWords } from "../app/wording.ts";
+import { Age, Page, State } from "./page.tsx";
+
+type Props = { view: RunView; events: LoggedEvent[]; now: number; webUrl: string; over: boolean };
+
+/** One run: where it is, what it did, and its events live. */
+export function RunPage({ view, events, now, webUrl, over }: Props) {
+  const { run, pipeline, stages, receipts, commits } = view;
+  const repository = `${webUrl}/${pipeline.repository}`;
+  const words = run.failureCode ? failureWords[run.failureCode] : null;
+  return (
+    <Page title={`Run ${run.number}`}>
+      <h1>{pipeline.title}</h1>
+      <p class="row" id="head">
+        <State run={run} />
+        <span class="soft">
+          {[run.agent, run.daemon].filter(Boolean).join(" on ")} {run.image}
+        </span>
+        <span class="soft">
+          <Age at={run.createdAt} now={now} />
+        </span>
+      </p>
+      <p class="soft">
+        <a href={`${repository}/issues/${pipeline.issue}`}>issue #{pipeline.issue}</a>
+        {pipeline.pullNumber ? (
+          <>
+            {" · "}
+            <a href={`${repository}/pull/${pipeline.pullNumber}`}>
+              pull request #{pipeline.pullNumber}
+            </a>
+          </>
+        ) : null}
+        {" · "}
+        <code>{pipeline.branch}</code> · {run.trigger} by {run.requestedBy} · attempt {run.attempt}
+      </p>
+      <ol class="stages" id="stages">
+        {stages.map(({ stage, durationMs }) => (
+          <li class={durationMs === null && !over ? "now" : ""}>
+            {stage} {durationMs === null ? "" : duration(durationMs)}
+          </li>
+        ))}
+      </ol>
+      {words ? (
+        <>
+          <p>
+            <strong>{words.title}</strong> <code>{run.failureCode}</code>
+          </p>
+          {run.failureDetail ? <pre>{run.failureDetail}</pre> : null}
+          <p class="soft">{words.mend}</p>
+        </>
+      ) : null}
+      {receipts.length > 0 ? (
+        <>
+          <h2>Verified by Trimo</h2>
+          <table>
+            {receipts.map((receipt) => (
+              <tr>
+                <td>
+                  <code>{receipt.command}</code>
+                  {receipt.tail ? <pre>{receipt.tail}</pre> : null}
+                </td>
+                <td>{receipt.exitCode === 0 ? "✅ passed" : `❌ exit ${receipt.exitCode}`}</td>
+                <td>{duration(receipt.durationMs)}</td>
+              </tr>
+            ))}
+          </table>
+        </>
+      ) : null}
+      {commits.length > 0 ? (
+        <>
+          <h2>Commits</h2>
+          <table>
+            {commits.map((commit) => (
+              <tr>
+                <td>
+                  <a href={`${repository}/commit/${commit.sha}`}>
+                    <code>{commit.sha.slice(0, 7)}</code>
+                  </a>
+                </td>
+                <td>{commit.subject}</td>
+              </tr>
+            ))}
+          </table>
+        </>
+      ) : null}
+      <h2>Prompt</h2>
+      <pre>{run.prompt}</pre>
+      <h2>Events</h2>
+      <ol class="events" id="events" data-after={events.at(-1)?.id ?? 0}>
+        {events.map((event) => (
+          <li>
+            <time datetime={new Date(event.at).toISOString()}>{clockTime(event.at)}</time>
+            <span>{sentence(event.type, event.data)}</span>
+          </li>
+        ))}
+      </ol>
+      {over ? null : <script>{raw(live(run.id))}</script>}
+    </Page>
+  );
+}
+
+export const clockTime = (at: number): string => new Date(at).toISOString().slice(11, 19);
+
+/** Adds events as they come; when a stage or the state changes, takes the head from a fresh page. */
+function live(runId: string): string {
+  return `
+const list = document.getElementById("events");
+const source = new EventSource("/runs/${runId}/events?after=" + list.dataset.after);
+source.addEventListener("fact", (message) => {
+  const fact = JSON.parse(message.data);
+  const item = document.createElement("li");
+  const time = document.createElement("time");
+  time.textContent = fact.time;
+  const text = document.createElement("span");
+  text.textContent = fact.text;
+  item.append(time, text);
+  list.append(item);
+  if (fact.heads) refresh();
+});
+source.addEventListener("over", () => { source.close(); location.reload(); });
+async function refresh() {
+  const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
+  for (const id of ["head", "stages"]) document.getElementById(id).replaceWith(page.getElementById(id));
+}`;
+}

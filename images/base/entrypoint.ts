@@ -1,0 +1,378 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { connect } from "node:net";
+import { type Line, places, type Task } from "./task.ts";
+
+// A run inside its container, as root but for the agent:
+//
+//   task on stdin ─▶ clone ∥ preboot ─▶ agent ─▶ commit leftovers ─▶ verify ─▶ push ─▶ end, wait
+//
+// Every step is written to a journal that only root can write; the daemon follows it. SIGTERM stops
+// the agent and goes on with committing: stopping is not throwing away. When the daemon is away the
+// steps that need it wait for it.
+
+const agentId = 1000;
+const gatewayPort = 3128;
+/** How long the steps that need the daemon wait for it to come back. */
+const daemonAwayMs = 30 * 60_000;
+/** Between SIGTERM and SIGKILL for the agent. */
+const graceMs = 1_500;
+/** After the end, until the container stops by itself if nobody removes it. */
+const lingerMs = 30 * 60_000;
+const tailBytes = 8_000;
+
+/** On the volume, so that a rescue knows a whole checkout from the half of one. */
+const cloned = "/workspace/.git/trimo-cloned";
+
+const stop = new AbortController();
+process.on("SIGTERM", () => stop.abort());
+process.on("SIGINT", () => stop.abort());
+
+async function main() {
+  const task = await readTask();
+  mkdirSync("/var/lib/trimo", { recursive: true, mode: 0o755 });
+  writeFileSync(places.output, "", { flag: "a" });
+  const deadline = Date.now() + task.timeMs;
+  let pushed = false;
+  try {
+    if (task.mode === "run") pushed = await run(task, deadline);
+    else if (existsSync(cloned)) pushed = await commitAndPush(task);
+  } catch (error) {
+    if (!(error instanceof Failed)) throw error;
+    write({ type: "failed", code: error.code, detail: error.message });
+  }
+  write({ type: "end", stopped: stop.signal.aborted, pushed });
+  await Promise.race([pause(lingerMs), new Promise((resolve) => process.on("SIGTERM", resolve))]);
+  process.exit(0);
+}
+
+class Failed extends Error {
+  readonly code: Extract<Line, { type: "failed" }>["code"];
+  constructor(code: Extract<Line, { type: "failed" }>["code"], detail: string) {
+    super(detail);
+    this.code = code;
+  }
+}
+
+async function run(task: Task, deadline: number): Promise<boolean> {
+  prepare(task);
+  write({ type: "stage", stage: "cloning" });
+  const preboot = bootServices(task);
+  // Waited for below; until then a failure must not end the process.
+  preboot.catch(() => {});
+  await clone(task);
+  write({ type: "stage", stage: "preboot" });
+  await preboot;
+  if (stop.signal.aborted) return false;
+  write({ type: "stage", stage: "agent" });
+  const finished = await runAgent(task, deadline);
+  write({ type: "stage", stage: "committing" });
+  const pushed = await commitAndPush(task);
+  if (stop.signal.aborted || !finished) return pushed;
+  if (task.verify.length > 0) write({ type: "stage", stage: "verifying" });
+  for (const [index, command] of task.verify.entries()) {
+    if (stop.signal.aborted) break;
+    await verify(index, command, deadline);
+  }
+  return pushed;
+}
+
+async function readTask(): Promise<Task> {
+  let text = "";
+  for await (const chunk of process.stdin) text += chunk;
+  // A daemon that died before it had said all leaves half a line: then there is nothing to do.
+  return JSON.parse(text);
+}
+
+function prepare(task: Task) {
+  chownSync(places.workspace, agentId, agentId);
+  mkdirSync("/run/trimo", { recursive: true });
+  writeFileSync("/run/trimo/prompt", task.prompt, { mode: 0o644 });
+  const quoted = (value: string) => `'${value.replaceAll("'", `'\\''`)}'`;
+  const lines = Object.entries(task.env).map(([name, value]) => `export ${name}=${quoted(value)}`);
+  writeFileSync("/etc/profile.d/trimo-run.sh", `${lines.join("\n")}\n`, { mode: 0o644 });
+}
+
+async function clone(task: Task) {
+  await gatewayIsThere();
+  const { name, email } = task.author;
+  const result = await asAgent([
+    ...git,
+    "clone",
+    "--quiet",
+    "--no-tags",
+    "--single-branch",
+    `--branch=${task.branch}`,
+    `--config=user.name=${name}`,
+    `--config=user.email=${email}`,
+    places.remote,
+    places.workspace,
+  ]);
+  if (stop.signal.aborted) return;
+  if (result.exit !== 0) throw new Failed("clone_failed", result.output);
+  writeFileSync(cloned, "");
+}
+
+async function bootServices(task: Task) {
+  const script = "/opt/trimo/preboot.sh";
+  if (!existsSync(script)) return;
+  if ((statSync(script).mode & 0o111) === 0)
+    throw new Failed(
+      "preboot_failed",
+      `${script} is not executable: chmod +x it in the Dockerfile`,
+    );
+  const log = openSync(places.preboot, "a", 0o644);
+  const child = spawn(script, { stdio: ["ignore", log, log], cwd: "/", detached: true });
+  const end = await ended(child, task.prebootMs);
+  if (end.exit === 0) return;
+  const how = end.late
+    ? `preboot.sh did not end within ${task.prebootMs / 1000} s`
+    : `preboot.sh ended with ${end.error ?? (end.exit === null ? end.signal : `exit ${end.exit}`)}`;
+  if (end.late) killGroup(child);
+  throw new Failed("preboot_failed", `${endOfFile(places.preboot)}\n${how}`.trim());
+}
+
+/** Whether it ended by itself and well; only then is there something to verify. */
+async function runAgent(task: Task, deadline: number): Promise<boolean> {
+  const output = openSync(places.output, "a", 0o644);
+  const child = spawn(...loginShell('cd /workspace && exec "$@"', task.command), {
+    stdio: ["ignore", output, output],
+    detached: true,
+  });
+  let cut: "time" | "output" | null = null;
+  const watch = setInterval(() => {
+    if (statSync(places.output).size > task.outputBytesMax) cut = "output";
+    if (Date.now() > deadline) cut = "time";
+    if (cut) void endAgent();
+  }, 250);
+  const stopped = () => void endAgent();
+  stop.signal.addEventListener("abort", stopped);
+  if (stop.signal.aborted) stopped();
+  const end = await ended(child, null);
+  clearInterval(watch);
+  stop.signal.removeEventListener("abort", stopped);
+  if (end.error) appendFileSync(places.output, `${end.error}\n`);
+  // What it left running must not touch the tree while it is committed and verified.
+  await endAgent();
+  write({ type: "agent", exit: end.exit, signal: end.signal, cut });
+  return end.exit === 0 && !cut;
+}
+
+async function verify(index: number, command: string, deadline: number) {
+  const log = openSync(places.verify(index), "a", 0o644);
+  const startedAt = Date.now();
+  const child = spawn(...loginShell('cd /workspace && eval "$1"', [command]), {
+    stdio: ["ignore", log, log],
+    detached: true,
+  });
+  const stopped = () => void endAgent();
+  stop.signal.addEventListener("abort", stopped);
+  const end = await ended(child, Math.max(1_000, deadline - Date.now()));
+  stop.signal.removeEventListener("abort", stopped);
+  await endAgent();
+  if (end.late) appendFileSync(places.verify(index), "the run's time was up\n");
+  const exit = end.exit ?? (end.late ? 124 : 137);
+  write({ type: "receipt", index, command, exit, durationMs: Date.now() - startedAt });
+}
+
+/**
+ * Pushes what the agent committed, and commits what it left. The second step works in a repository
+ * of its own, on top of what the gate has: a stale lock, a rewritten history or a deleted .git of the
+ * agent's loses nothing.
+ */
+async function commitAndPush(task: Task): Promise<boolean> {
+  await gatewayIsThere();
+  await asAgent([
+    ...git,
+    "-C",
+    places.workspace,
+    "push",
+    "--quiet",
+    places.remote,
+    `HEAD:refs/heads/${task.branch}`,
+  ]);
+  const script = `
+set -e
+own=$(mktemp -d)
+g() { /usr/bin/git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c commit.gpgsign=false -c core.autocrlf=false "$@"; }
+g init --quiet --bare "$own"
+export GIT_DIR=$own GIT_WORK_TREE=/workspace GIT_INDEX_FILE=$own/index.trimo
+[ -d /workspace/.git/objects ] && echo /workspace/.git/objects > "$GIT_DIR/objects/info/alternates"
+g fetch --quiet --no-tags --depth=1 "$1" "refs/heads/$2"
+parent=$(g rev-parse FETCH_HEAD)
+g read-tree "$parent"
+cd /workspace
+g add -A --ignore-errors . || true
+tree=$(g write-tree)
+if [ "$tree" != "$(g rev-parse "$parent^{tree}")" ]; then
+  commit=$(GIT_AUTHOR_NAME="$4" GIT_AUTHOR_EMAIL="$5" GIT_COMMITTER_NAME="$4" GIT_COMMITTER_EMAIL="$5" g commit-tree "$tree" -p "$parent" -m "$3")
+  g push --quiet "$1" "$commit:refs/heads/$2"
+  echo committed
+fi
+rm -rf "$GIT_DIR"
+`;
+  const { name, email } = task.author;
+  const args = [places.remote, task.branch, task.leftoverMessage, name, email];
+  const result = await asAgent(["/bin/bash", "-c", script, "trimo-commit", ...args]);
+  if (result.exit !== 0) throw new Failed("push_refused", result.output);
+  if (result.output.includes("committed"))
+    write({ type: "notice", text: "committed what the agent had left uncommitted" });
+  return true;
+}
+
+const git = [
+  "/usr/bin/git",
+  "-c",
+  "core.hooksPath=/dev/null",
+  "-c",
+  "core.fsmonitor=false",
+  "-c",
+  "http.proxy=",
+];
+
+/** As the agent's user: no capability, no way to gain one. */
+const asUser = [
+  "/usr/bin/setpriv",
+  "--reuid=agent",
+  "--regid=agent",
+  "--init-groups",
+  "--reset-env",
+  "--no-new-privs",
+  "--inh-caps=-all",
+  "--ambient-caps=-all",
+  "--bounding-set=-all",
+];
+
+/** A login shell of the agent's, first in line when memory runs out. */
+function loginShell(script: string, args: string[]): [string, string[]] {
+  const [command = "", ...flags] = asUser;
+  const first = `echo 800 > /proc/self/oom_score_adj 2>/dev/null; ${script}`;
+  return [command, [...flags, "/bin/bash", "-lc", first, "trimo", ...args]];
+}
+
+function asAgent(command: string[]): Promise<{ exit: number; output: string }> {
+  const [file = "", ...flags] = asUser;
+  return new Promise((resolve) => {
+    execFile(
+      file,
+      [...flags, ...command],
+      { cwd: "/", maxBuffer: 1024 * 1024 },
+      (error, stdout, stderr) => {
+        const exit = error ? (typeof error.code === "number" ? error.code : 1) : 0;
+        resolve({ exit, output: `${stdout}${stderr}`.trim().slice(-tailBytes) });
+      },
+    );
+  });
+}
+
+type End = { exit: number | null; signal: string | null; late: boolean; error: string | null };
+
+function ended(child: ChildProcess, limitMs: number | null): Promise<End> {
+  return new Promise((resolve) => {
+    const timer = limitMs === null ? null : setTimeout(() => finish(null, null, true), limitMs);
+    child.on("error", (error) => finish(127, null, false, error.message));
+    child.on("exit", (exit, signal) => finish(exit, signal, false));
+    function finish(exit: number | null, signal: string | null, late: boolean, error?: string) {
+      if (timer) clearTimeout(timer);
+      resolve({ exit, signal, late, error: error ?? null });
+    }
+  });
+}
+
+function killGroup(child: ChildProcess) {
+  try {
+    if (child.pid) process.kill(-child.pid, "SIGKILL");
+  } catch {
+    // It ended by itself meanwhile.
+  }
+}
+
+/** Every process of the agent's user: asked to end, then made to. */
+async function endAgent() {
+  signalAll("SIGTERM");
+  const until = Date.now() + graceMs;
+  while (agentProcesses().length > 0 && Date.now() < until) await pause(20);
+  // A fork bomb makes new ones while the old are killed: again until none is left.
+  for (let i = 0; i < 200 && agentProcesses().length > 0; i++) {
+    signalAll("SIGKILL");
+    await pause(5);
+  }
+}
+
+function signalAll(signal: NodeJS.Signals) {
+  for (const pid of agentProcesses()) {
+    try {
+      process.kill(pid, signal);
+    } catch {
+      // It ended by itself meanwhile.
+    }
+  }
+}
+
+function agentProcesses(): number[] {
+  return readdirSync("/proc").flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    try {
+      const status = readFileSync(`/proc/${name}/status`, "utf8");
+      const zombie = /^State:\s+Z/m.test(status);
+      return !zombie && new RegExp(`^Uid:\\s+${agentId}\\s`, "m").test(status)
+        ? [Number(name)]
+        : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+async function gatewayIsThere() {
+  const until = Date.now() + daemonAwayMs;
+  while (Date.now() < until && !(await answers())) {
+    if (stop.signal.aborted && Date.now() > until - daemonAwayMs + 10_000) return;
+    await pause(4);
+  }
+}
+
+function answers(): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(gatewayPort, "127.0.0.1");
+    socket.on("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on("error", () => resolve(false));
+  });
+}
+
+function endOfFile(path: string): string {
+  const size = statSync(path).size;
+  const start = Math.max(0, size - tailBytes);
+  const buffer = Buffer.alloc(size - start);
+  const file = openSync(path, "r");
+  readSync(file, buffer, 0, buffer.length, start);
+  return buffer.toString("utf8");
+}
+
+type WithoutTime<T> = T extends unknown ? Omit<T, "at"> : never;
+function write(line: WithoutTime<Line>) {
+  const fresh = !existsSync(places.journal);
+  appendFileSync(places.journal, `${JSON.stringify({ at: Date.now(), ...line })}\n`);
+  if (fresh) chmodSync(places.journal, 0o644);
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+await main();

@@ -1,0 +1,42 @@
+/** What the daemon hands to a container on its stdin, as one line of JSON. */
+export type Task = {
+  /** `rescue`: the workspace holds a dead run's work; commit and push it, nothing else. */
+  mode: "run" | "rescue";
+  branch: string;
+  base: string;
+  /** Exported to the agent's login shell; no secret is among them. */
+  env: Record<string, string>;
+  prompt: string;
+  /** The agent's command line. */
+  command: string[];
+  verify: string[];
+  author: { name: string; email: string };
+  /** The message of the commit that gathers what the agent left uncommitted. */
+  leftoverMessage: string;
+  /** For the whole run, in milliseconds. */
+  timeMs: number;
+  prebootMs: number;
+  outputBytesMax: number;
+};
+
+/** A line of /var/lib/trimo/journal: what root saw happen; the agent cannot write there. */
+export type Line = { at: number } & (
+  | {
+      type: "stage";
+      stage: "cloning" | "preboot" | "agent" | "committing" | "verifying" | "pushing";
+    }
+  | { type: "agent"; exit: number | null; signal: string | null; cut: "time" | "output" | null }
+  | { type: "receipt"; index: number; command: string; exit: number; durationMs: number }
+  | { type: "notice"; text: string }
+  | { type: "failed"; code: "clone_failed" | "preboot_failed" | "push_refused"; detail: string }
+  | { type: "end"; stopped: boolean; pushed: boolean }
+);
+
+export const places = {
+  journal: "/var/lib/trimo/journal",
+  output: "/var/lib/trimo/output",
+  preboot: "/var/lib/trimo/preboot.log",
+  verify: (index: number): string => `/var/lib/trimo/verify-${index}.log`,
+  workspace: "/workspace",
+  remote: "http://127.0.0.1:3128/repository.git",
+} as const;

@@ -1,0 +1,30 @@
+import { defineConfig } from "vitest/config";
+
+// Three kinds of tests, told apart by their names:
+//   *.test.ts         unit: pure, no process, no network
+//   *.border.test.ts  one part against the real thing: git, libsql, HTTP
+//   *.way.test.ts     the whole way: label → container → check run; needs Docker and the base image
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/**/*.border.test.ts", "test/**/*.way.test.ts"],
+        },
+      },
+      { test: { name: "border", include: ["test/**/*.border.test.ts"], testTimeout: 60_000 } },
+      {
+        test: {
+          name: "way",
+          include: ["test/**/*.way.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+          // Each file starts processes and containers of its own; two cores hold one at a time.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
