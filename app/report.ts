@@ -28,10 +28,12 @@ import type { Wake } from "./wake.ts";
 const progressEveryMs = 3_000;
 /** How often a refusal that is not passing is tried again before it is given up. */
 const refusalsMax = 3;
-/** GitHub allows 80 writes a minute and 500 an hour (REST docs, "Rate limits"): a burst, then one a second. */
-const burst = 10;
-const perSecond = 1;
-const perHour = 450;
+/**
+ * GitHub allows 80 writes of content a minute and 500 an hour, and 180 writes of any kind a minute
+ * (REST docs, "Rate limits", secondary limits): a burst each, then a steady pace below that.
+ */
+const content = { burst: 10, perSecond: 1, perHour: 450 };
+const other = { burst: 20, perSecond: 2, perHour: 4_000 };
 const branchNamesMax = 20;
 
 type Parts = {
@@ -367,41 +369,47 @@ async function writeComment(turn: Turn): Promise<number> {
   return current && isOver(current.state) ? now : now + progressEveryMs;
 }
 
-const writes = new Set<keyof Workspace>([
-  "createCommit",
-  "createBranch",
-  "deleteBranch",
-  "createPull",
-  "updatePull",
-  "markReady",
-  "createCheck",
-  "updateCheck",
-  "createComment",
-  "updateComment",
-  "react",
-  "removeLabel",
-]);
+const writes: Partial<Record<keyof Workspace, "content" | "other">> = {
+  createCommit: "other",
+  createBranch: "other",
+  deleteBranch: "other",
+  createCheck: "other",
+  updateCheck: "other",
+  removeLabel: "other",
+  react: "content",
+  createPull: "content",
+  updatePull: "content",
+  markReady: "content",
+  createComment: "content",
+  updateComment: "content",
+};
 
 /** The same doors, with every write waiting for its turn. */
 function paced(workspace: Workspace, clock: Clock, signal: AbortSignal): Workspace {
-  const take = createPace(clock, signal);
+  const take = {
+    content: createPace(content, clock, signal),
+    other: createPace(other, clock, signal),
+  };
   return new Proxy(workspace, {
     get(target, name: keyof Workspace) {
       const door = target[name] as (...args: unknown[]) => Promise<unknown>;
-      if (!writes.has(name)) return door;
+      const kind = writes[name];
+      if (!kind) return door;
       return async (...args: unknown[]) => {
-        await take();
+        await take[kind]();
         return await door(...args);
       };
     },
   });
 }
 
+type Rate = { burst: number; perSecond: number; perHour: number };
+
 /** Two token buckets: a burst refilled each second, and the hour's share. */
-function createPace(clock: Clock, signal: AbortSignal): () => Promise<void> {
+function createPace(rate: Rate, clock: Clock, signal: AbortSignal): () => Promise<void> {
   const buckets = [
-    { left: burst, most: burst, perMs: perSecond / 1000, at: clock.now() },
-    { left: perHour, most: perHour, perMs: perHour / 3_600_000, at: clock.now() },
+    { left: rate.burst, most: rate.burst, perMs: rate.perSecond / 1000, at: clock.now() },
+    { left: rate.perHour, most: rate.perHour, perMs: rate.perHour / 3_600_000, at: clock.now() },
   ];
   return async () => {
     for (;;) {

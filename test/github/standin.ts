@@ -494,12 +494,16 @@ export async function startStandIn(seed: Seed) {
   async function withGit(fullName: string, pull: Json): Promise<Json> {
     const head = pull.head as { ref: string; sha: string };
     const base = pull.base as { ref: string; sha: string };
-    const sha = (await repositories.resolve(fullName, `refs/heads/${head.ref}`)) ?? head.sha;
+    const key = `${fullName}#${pull.number}`;
+    const found = await repositories.resolve(fullName, `refs/heads/${head.ref}`);
+    // A pull request remembers its head when the branch is gone.
+    if (found) lastHeads.set(key, found);
+    const sha = found ?? lastHeads.get(key) ?? head.sha;
     const baseSha = (await repositories.resolve(fullName, `refs/heads/${base.ref}`)) ?? base.sha;
     const commits = await repositories
       .git(fullName, ["rev-list", "--count", `${baseSha}..${sha}`])
       .catch(() => "0");
-    const draft = state.drafts.get(`${fullName}#${pull.number}`) ?? false;
+    const draft = state.drafts.get(key) ?? false;
     return {
       ...pull,
       draft,
@@ -526,6 +530,7 @@ export async function startStandIn(seed: Seed) {
     };
   }
   const nodeIds = new Map<string, string>();
+  const lastHeads = new Map<string, string>();
 
   async function toEmulator(request: IncomingMessage, rest: string, raw: string): Promise<Answer> {
     const query = (request.url ?? "").split("?")[1];
