@@ -72,12 +72,20 @@ export async function markTried(db: Database, report: Report) {
   await db.write((tx) => tx.update(reports).set({ tried: true }).where(one(report)));
 }
 
-/** The object was as wanted when `report` was read; not before `notBefore` is it written again. */
+/**
+ * The object was as wanted when `report` was read; not before `notBefore` is it written again, unless
+ * something was wanted meanwhile, which keeps its own time.
+ */
 export async function markWritten(db: Database, report: Report, notBefore: number) {
   await db.write((tx) =>
     tx
       .update(reports)
-      .set({ written: report.wanted, attempts: 0, error: null, dueAt: notBefore })
+      .set({
+        written: report.wanted,
+        attempts: 0,
+        error: null,
+        dueAt: sql`case when ${reports.wanted} = ${report.wanted} then ${notBefore} else ${reports.dueAt} end`,
+      })
       .where(one(report)),
   );
 }

@@ -13,6 +13,8 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 process.chdir(root);
 const [flags, command] = split(process.argv.slice(2));
 
+process.env.TRIMO_READY_SINCE ??= String(Date.now());
+
 const needed = [20, 18, 1];
 const have = process.versions.node.split(".").map(Number);
 if (!atLeast(have, needed))

@@ -82,6 +82,8 @@ class Demultiplexer extends Transform {
 
 export type ContainerState = {
   running: boolean;
+  /** False while it was only created. */
+  started: boolean;
   exitCode: number;
   outOfMemory: boolean;
 };
@@ -90,7 +92,13 @@ export type ContainerState = {
 export async function stateOf(container: Container): Promise<ContainerState | null> {
   try {
     const { State } = await container.inspect();
-    return { running: State.Running, exitCode: State.ExitCode, outOfMemory: State.OOMKilled };
+    const started = State.Status !== "created";
+    return {
+      running: State.Running,
+      started,
+      exitCode: State.ExitCode,
+      outOfMemory: State.OOMKilled,
+    };
   } catch (error) {
     if (statusOf(error) === 404) return null;
     throw translate(error);

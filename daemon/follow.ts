@@ -32,7 +32,11 @@ import { LineReader, redact } from "./redact.ts";
 
 /** What came of a container, put together from its journal, its output and its end. */
 export type Story = {
-  agent: { exit: number | null; signal: string | null; cut: "time" | "output" | null } | null;
+  agent: {
+    exit: number | null;
+    signal: string | null;
+    cut: "time" | "output" | "memory" | null;
+  } | null;
   /** Why the agent's work does not count, by its own output and exit. */
   agentProblem: string | null;
   receipts: { command: string; exit: number }[];
@@ -40,6 +44,8 @@ export type Story = {
   outOfMemory: boolean;
   /** It ended before its work did. */
   died: boolean;
+  /** It had its task and wrote something; else nothing of it has happened. */
+  began: boolean;
   /** The end of the agent's output, clean. */
   tail: string;
 };
@@ -83,6 +89,7 @@ export async function follow(watched: Watched): Promise<Story> {
     failed: null,
     outOfMemory: false,
     died: false,
+    began: false,
     tail: "",
   };
   const done = new AbortController();
@@ -113,6 +120,7 @@ export async function follow(watched: Watched): Promise<Story> {
   const state = await stateOf(container);
   story.outOfMemory = state?.outOfMemory ?? false;
   story.died = !journal.ended;
+  story.began = journal.began;
   story.tail = output.tail();
   if (story.died) story.tail = cleanEnd(`${story.tail}\n${await logsOf(container)}`, tailChars);
   if (story.agent) story.agentProblem = watched.adapter.judge(story.agent);
@@ -190,6 +198,9 @@ async function readRest({ container, over }: Watched, journal: Journal, output: 
 /** What root wrote down inside: parsed once, told once. */
 class Journal {
   ended = false;
+  get began(): boolean {
+    return this.#seen > 0;
+  }
   over: Promise<void>;
   #over: () => void = () => {};
   #watched: Watched;

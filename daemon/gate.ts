@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { GitError, gitIn } from "./git.ts";
@@ -23,6 +23,7 @@ export async function makeGate(
   branch: string,
   sha: string,
 ): Promise<Gate> {
+  await rm(folder, { recursive: true, force: true });
   await mkdir(join(folder, "objects/info"), { recursive: true, mode: 0o700 });
   await mkdir(join(folder, "objects/pack"));
   await mkdir(join(folder, "refs/heads"), { recursive: true });

@@ -19,6 +19,7 @@ import {
   removeContainer,
   removeVolume,
   startContainer,
+  stateOf,
 } from "./container.ts";
 import { containerSpec, volumeName } from "./container-spec.ts";
 import { follow, type Story } from "./follow.ts";
@@ -65,6 +66,8 @@ export type Wishes = {
 const prebootMs = 5 * 60_000;
 const outputBytesMax = 256 * 2 ** 20;
 const settleMsMax = 10 * 60_000;
+/** A container that ends before it has read its task is begun again this often. */
+const beginningsMax = 2;
 
 type Work = Parts & {
   job: Job;
@@ -110,7 +113,7 @@ export async function runJob(
   };
   const loops = beginLoops(work, mode);
   try {
-    const end = record.end ?? (await execute(work));
+    const end = record.end ?? (await execute(work, 1));
     if (end) await finish(work, end);
   } finally {
     wishes.leave.removeEventListener("abort", leave);
@@ -136,10 +139,10 @@ function beginLoops(work: Work, mode: "run" | "rescue"): Promise<void>[] {
 }
 
 /** Null when the run was taken from us: then nothing is settled, and the next start decides. */
-async function execute(work: Work): Promise<Settle | null> {
+async function execute(work: Work, tries: number): Promise<Settle | null> {
   let begun: { container: Container; gate: Gate; plan: Plan; adapter: Adapter };
   try {
-    begun = work.record.containerId ? await reattach(work) : await begin(work);
+    begun = (await reattach(work)) ?? (await begin(work));
   } catch (error) {
     if (work.over.signal.aborted) return null;
     return ended(work, refusalOf(work, error), { head: null, changed: false });
@@ -151,6 +154,11 @@ async function execute(work: Work): Promise<Settle | null> {
   const pusher = new Pusher(gate, url, at, work.token, work.clock, tell, work.over.signal);
   const story = await follow({ ...work, container, gate, plan, adapter, pusher });
   if (work.over.signal.aborted) return null;
+  if (story.died && !story.began && !work.cancel.signal.aborted && tries < beginningsMax) {
+    // Killed between starting it and handing it the task: nothing has happened yet.
+    await removeBox(work.docker, work.job, work.record.containerId);
+    return await execute(work, tries + 1);
+  }
   if (story.died) await rescue(work, container, { gate, plan, adapter, pusher });
   if (work.over.signal.aborted) return null;
   work.outbox.add({ type: "stage", stage: "pushing" });
@@ -180,20 +188,29 @@ async function begin(work: Work) {
   if (work.cancel.signal.aborted) throw new Cancelled();
   const { agent, image, cpus, memoryBytes, minutes } = plan;
   outbox.add({ type: "started", agent, image, cpus, memoryBytes, minutes });
-  writeRecord(folder, Object.assign(record, { plan }));
+  // Its name is known before it is made: killed in between, the next daemon still finds it.
+  writeRecord(
+    folder,
+    Object.assign(record, { plan, containerId: volumeName(job.run, job.attempt) }),
+  );
   const adapter = adapterOf(config, plan);
   const box = { ...plan, run: job.run, attempt: job.attempt, daemon: work.identity };
   const task = JSON.stringify(taskOf(work, plan, adapter));
   const container = await startContainer(docker, containerSpec(box), task);
-  writeRecord(folder, Object.assign(record, { containerId: container.id }));
   return { container, gate, plan, adapter };
 }
 
+/** The container an earlier daemon had started; null when it had not come that far. */
 async function reattach(work: Work) {
   const { record, folder, job, docker, config } = work;
-  if (!record.plan || !record.containerId) throw new Error("the record has no container");
-  const gate = { folder: join(folder, "gate.git"), branch: job.branch };
+  if (!record.plan || !record.containerId) return null;
   const container = docker.getContainer(record.containerId);
+  const state = await stateOf(container);
+  if (!state?.started) {
+    await removeBox(docker, job, record.containerId);
+    return null;
+  }
+  const gate = { folder: join(folder, "gate.git"), branch: job.branch };
   const notice = "the daemon was restarted and goes on with this run";
   work.outbox.add({ type: "notice", text: notice });
   return { container, gate, plan: record.plan, adapter: adapterOf(config, record.plan) };
@@ -212,7 +229,6 @@ async function rescue(
     const task: Task = { ...taskOf(work, rest.plan, rest.adapter), mode: "rescue", verify: [] };
     outbox.mark = { ...outbox.mark, journal: 0 };
     const container = await startContainer(docker, containerSpec(box), JSON.stringify(task));
-    writeRecord(work.folder, Object.assign(work.record, { containerId: container.id }));
     await follow({ ...work, container, ...rest });
   } catch (error) {
     log.error({ err: error, run: job.run }, "the dead container's work could not be rescued");
@@ -282,7 +298,8 @@ function judge(work: Work, story: Story, verdict: Verdict): Ending {
   }
   if (work.cancel.signal.aborted) return { outcome: "cancelled", failure: null };
   if (story.failed) return fail(story.failed.code, story.failed.detail);
-  if (story.outOfMemory && story.agent?.exit !== 0) return fail("out_of_memory", story.tail);
+  const starved = story.agent?.cut === "memory" || (story.outOfMemory && story.died);
+  if (starved) return fail("out_of_memory", story.tail);
   if (story.died) return fail("container_died", story.tail);
   if (story.agent?.cut === "time")
     return { outcome: "timed_out", failure: failure(work, "time_limit", story.tail) };

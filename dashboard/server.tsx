@@ -72,6 +72,7 @@ export function dashboardRoutes({ db, clock, wake, webUrl }: Parts): Hono {
           last = event.id;
           const heads = ["stage", "started", "claimed", "ended", "receipt", "commit"];
           const data = {
+            at: event.at,
             time: clockTime(event.at),
             text: sentence(event.type, event.data),
             heads: heads.includes(event.type),

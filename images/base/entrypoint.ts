@@ -27,6 +27,9 @@ const agentId = 1000;
 const gatewayPort = 3128;
 /** How long the steps that need the daemon wait for it to come back. */
 const daemonAwayMs = 30 * 60_000;
+/** A clone or push that fails is tried again this often, with a pause. */
+const gatewayTriesMax = 4;
+const gatewayPauseMs = 500;
 /** Between SIGTERM and SIGKILL for the agent. */
 const graceMs = 1_500;
 /** After the end, until the container stops by itself if nobody removes it. */
@@ -106,9 +109,8 @@ function prepare(task: Task) {
 }
 
 async function clone(task: Task) {
-  await gatewayIsThere();
   const { name, email } = task.author;
-  const result = await asAgent([
+  const command = [
     ...git,
     "clone",
     "--quiet",
@@ -119,10 +121,21 @@ async function clone(task: Task) {
     `--config=user.email=${email}`,
     places.remote,
     places.workspace,
-  ]);
+  ];
+  const result = await throughGateway(() => asAgent(command));
   if (stop.signal.aborted) return;
   if (result.exit !== 0) throw new Failed("clone_failed", result.output);
   writeFileSync(cloned, "");
+}
+
+/** Again when it fails: the daemon may have gone in the middle, and be back in a moment. */
+async function throughGateway(work: () => Promise<{ exit: number; output: string }>) {
+  for (let tries = 1; ; tries++) {
+    await gatewayIsThere();
+    const result = await work();
+    if (result.exit === 0 || tries >= gatewayTriesMax) return result;
+    await pause(gatewayPauseMs);
+  }
 }
 
 async function bootServices(task: Task) {
@@ -151,7 +164,8 @@ async function runAgent(task: Task, deadline: number): Promise<boolean> {
     stdio: ["ignore", output, output],
     detached: true,
   });
-  let cut: "time" | "output" | null = null;
+  const oomBefore = oomKills();
+  let cut: "time" | "output" | "memory" | null = null;
   const watch = setInterval(() => {
     if (statSync(places.output).size > task.outputBytesMax) cut = "output";
     if (Date.now() > deadline) cut = "time";
@@ -166,6 +180,7 @@ async function runAgent(task: Task, deadline: number): Promise<boolean> {
   if (end.error) appendFileSync(places.output, `${end.error}\n`);
   // What it left running must not touch the tree while it is committed and verified.
   await endAgent();
+  if (!cut && end.exit !== 0 && oomKills() > oomBefore) cut = "memory";
   write({ type: "agent", exit: end.exit, signal: end.signal, cut });
   return end.exit === 0 && !cut;
 }
@@ -225,7 +240,8 @@ rm -rf "$GIT_DIR"
 `;
   const { name, email } = task.author;
   const args = [places.remote, task.branch, task.leftoverMessage, name, email];
-  const result = await asAgent(["/bin/bash", "-c", script, "trimo-commit", ...args]);
+  const command = ["/bin/bash", "-c", script, "trimo-commit", ...args];
+  const result = await throughGateway(() => asAgent(command));
   if (result.exit !== 0) throw new Failed("push_refused", result.output);
   if (result.output.includes("committed"))
     write({ type: "notice", text: "committed what the agent had left uncommitted" });
@@ -289,6 +305,18 @@ function ended(child: ChildProcess, limitMs: number | null): Promise<End> {
       resolve({ exit, signal, late, error: error ?? null });
     }
   });
+}
+
+/** How often the kernel has ended a process here for want of memory; cgroup v2, then v1. */
+function oomKills(): number {
+  for (const path of ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"]) {
+    try {
+      return Number(/^oom_kill (\d+)/m.exec(readFileSync(path, "utf8"))?.[1] ?? 0);
+    } catch {
+      // The other version of cgroups.
+    }
+  }
+  return 0;
 }
 
 function killGroup(child: ChildProcess) {

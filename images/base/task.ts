@@ -25,7 +25,12 @@ export type Line = { at: number } & (
       type: "stage";
       stage: "cloning" | "preboot" | "agent" | "committing" | "verifying" | "pushing";
     }
-  | { type: "agent"; exit: number | null; signal: string | null; cut: "time" | "output" | null }
+  | {
+      type: "agent";
+      exit: number | null;
+      signal: string | null;
+      cut: "time" | "output" | "memory" | null;
+    }
   | { type: "receipt"; index: number; command: string; exit: number; durationMs: number }
   | { type: "notice"; text: string }
   | { type: "failed"; code: "clone_failed" | "preboot_failed" | "push_refused"; detail: string }

@@ -8,6 +8,8 @@ export type Fault = {
   status: number;
   headers?: Record<string, string>;
   delayMs?: number;
+  /** Done before the answer, for example killing who asked. */
+  act?: () => Promise<void>;
 };
 
 /** What happens to deliveries while it is on. */

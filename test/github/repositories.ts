@@ -23,6 +23,8 @@ export class Repositories {
     const folder = this.folder(fullName);
     await mkdir(join(folder, ".."), { recursive: true });
     await run("git", ["init", "--quiet", "--bare", `--initial-branch=${defaultBranch}`, folder]);
+    // Somebody may try the demo from a shallow clone.
+    await this.git(fullName, ["config", "receive.shallowUpdate", "true"]);
     if (source)
       await run("git", [
         "-C",

@@ -215,6 +215,7 @@ export async function startStandIn(seed: Seed) {
     }
     const answer = await handle(request, rest, parsed, holder, body);
     state.requests.push({ at, line, status: answer.status });
+    await fault?.act?.();
     if (fault)
       return send(response, fault.status, { message: "a fault of the test's" }, fault.headers);
     send(response, answer.status, answer.body, answer.headers);
