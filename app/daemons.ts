@@ -37,7 +37,7 @@ type Parts = { db: Database; tokens: Tokens; clock: Clock; wake: Wake; log: Logg
 
 /** The daemons' door: they come in, nothing of ours goes out to them. */
 export function daemonRoutes(parts: Parts): Hono<Env> {
-  const { db, clock, wake } = parts;
+  const { db, wake } = parts;
   const door = new Hono<Env>();
   door.use(bodyLimit({ maxSize: bodyBytesMax }));
   door.use(async (c, next) => {
@@ -54,6 +54,13 @@ export function daemonRoutes(parts: Parts): Hono<Env> {
     await next();
   });
   door.get("/stream", (c) => openStream(c, wake));
+  greetAndClaim(door, parts);
+  runDoors(door, parts);
+  return door;
+}
+
+function greetAndClaim(door: Hono<Env>, parts: Parts) {
+  const { db, clock } = parts;
   door.post("/hello", async (c) => {
     const hello = await read(c, Hello);
     if (hello instanceof Response) return hello;
@@ -78,6 +85,11 @@ export function daemonRoutes(parts: Parts): Hono<Env> {
     if (job) wakeReaders(parts, job.run);
     return c.json({ job });
   });
+}
+
+/** What a daemon says of a run it holds, each with its attempt. */
+function runDoors(door: Hono<Env>, parts: Parts) {
+  const { db, clock, wake } = parts;
   door.post("/runs/:id/renew", async (c) => {
     const request = await read(c, Renew);
     if (request instanceof Response) return request;
@@ -120,7 +132,6 @@ export function daemonRoutes(parts: Parts): Hono<Env> {
     wake.emit("queue");
     return respond(c, answer);
   });
-  return door;
 }
 
 const stale: Refused = { code: "stale", error: "This attempt is no longer this daemon's." };

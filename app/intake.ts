@@ -5,7 +5,7 @@ import { held, release, renew } from "./lease.ts";
 import { record } from "./pipeline.ts";
 import type { Event, Settle } from "./protocol/wire.ts";
 import type { Daemon } from "./queue.ts";
-import { findRun, isOver, move, note, type Run } from "./run.ts";
+import { findRun, isOver, move, note, type Run, recordSeq } from "./run.ts";
 import { type RunState, runs } from "./schema.ts";
 
 /** Why the app does not take what a daemon sent; nothing has changed. */
@@ -66,7 +66,7 @@ export async function takeEvents(
   let now = run;
   for (const event of gapless) now = await apply(tx, at, now, event);
   const acknowledged = gapless.at(-1)?.seq ?? run.lastSeq;
-  await tx.update(runs).set({ lastSeq: acknowledged }).where(eq(runs.id, run.id));
+  await recordSeq(tx, run.id, acknowledged);
   if (!isOver(run.state)) await renew(tx, at, run.id);
   return { acknowledged };
 }

@@ -12,7 +12,7 @@ import { findOpen, open, type Pipeline, parseTrimoYml } from "./pipeline.ts";
 import type { Clock } from "./protocol/pace.ts";
 import { labelIntent, type TrimoYml, trimoYmlPath } from "./protocol/trimo-yml.ts";
 import { promptMax } from "./protocol/wire.ts";
-import { move, openRuns, type Run, start } from "./run.ts";
+import { move, openRuns, type Run, recordCancel, start } from "./run.ts";
 import { intents, runs } from "./schema.ts";
 import type { Wake } from "./wake.ts";
 import { code, plain } from "./wording.ts";
@@ -137,7 +137,7 @@ async function cancelRun(tx: Tx, at: number, run: Run, by: string) {
     await move(tx, at, run, "cancelled", { cancelledBy: by }, fact);
     return;
   }
-  await tx.update(runs).set({ cancelledBy: by }).where(eq(runs.id, run.id));
+  await recordCancel(tx, run.id, by);
   await requestCancel(tx, run.id);
   await logOwn(tx, run.id, at, { type: "cancel_requested", by });
 }

@@ -19,8 +19,8 @@ import {
 import { findPipeline, type Pipeline, record } from "./pipeline.ts";
 import { backoffMs, type Clock } from "./protocol/pace.ts";
 import { closedWithoutChange, openingMessage, pullBody, pullTitle } from "./pull-request.ts";
-import { findRun, isOver, move, openRuns, type Run } from "./run.ts";
-import { checkRuns, runs } from "./schema.ts";
+import { findRun, isOver, move, openRuns, type Run, recordComment } from "./run.ts";
+import { checkRuns } from "./schema.ts";
 import { runsOf, viewRun } from "./view.ts";
 import type { Wake } from "./wake.ts";
 
@@ -363,8 +363,7 @@ async function writeComment(turn: Turn): Promise<number> {
     await markTried(db, report);
     id = await workspace.createComment(run.repository, pipeline.issue, body);
   } else await workspace.updateComment(run.repository, id, body);
-  if (id !== run.commentId)
-    await db.write((tx) => tx.update(runs).set({ commentId: id }).where(eq(runs.id, run.id)));
+  if (id !== run.commentId) await db.write((tx) => recordComment(tx, run.id, id));
   const current = await findRun(db.read, run.id);
   return current && isOver(current.state) ? now : now + progressEveryMs;
 }

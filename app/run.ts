@@ -86,6 +86,21 @@ export async function note(
   await wantReports(tx, run, at, false);
 }
 
+/** Up to which number its events are stored. */
+export async function recordSeq(tx: Tx, id: string, lastSeq: number) {
+  await tx.update(runs).set({ lastSeq }).where(eq(runs.id, id));
+}
+
+/** Who wants it stopped; it ends as cancelled when it does. */
+export async function recordCancel(tx: Tx, id: string, cancelledBy: string) {
+  await tx.update(runs).set({ cancelledBy }).where(eq(runs.id, id));
+}
+
+/** Where its comment is on GitHub. */
+export async function recordComment(tx: Tx, id: string, commentId: number) {
+  await tx.update(runs).set({ commentId }).where(eq(runs.id, id));
+}
+
 /** How a run ends that nobody holds any more. */
 export async function loseRun(tx: Tx, at: number, run: Run, detail: string): Promise<Run | null> {
   const failure: Failure = { code: "daemon_lost", detail };

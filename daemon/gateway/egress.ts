@@ -96,7 +96,8 @@ export async function decide(rules: Rules, target: string): Promise<Decision> {
   const port = Number(target.slice(colon + 1));
   const no = (reason: string): Decision => ({ host, port, address: null, reason });
   if (colon < 1 || !Number.isInteger(port) || port < 1 || port > 65_535) return no("not host:port");
-  if (isIP(host.replace(/^\[|\]$/g, "")) || /^[0-9.x]+$/.test(host))
+  // WHATWG URL: a host whose last part is a number is an IPv4 address in some notation.
+  if (isIP(host.replace(/^\[|\]$/g, "")) || /(^|\.)(\d+|0x[0-9a-f]*)$/.test(host))
     return no("an address, not a name");
   if (!/^[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?$/.test(host)) return no("not a name");
   if (host === rules.forge || host.endsWith(`.${rules.forge}`))

@@ -172,6 +172,8 @@ export class MuxStream extends Duplex {
     this.#mux = mux;
     this.#id = id;
     this.#credit = credit;
+    // A tunnel that closes ends its streams with an error; without a listener that ends the process.
+    this.on("error", () => {});
   }
 
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void) {

@@ -1,7 +1,29 @@
-import type { StandIn } from "./standin.ts";
+/** What a page is made from; the stand-in has it. */
+type Source = {
+  repositories: { git(fullName: string, args: string[]): Promise<string> };
+  pulls(fullName: string): Promise<
+    {
+      number: number;
+      state: string;
+      draft: boolean;
+      body: string | null;
+      commits: number;
+      head: { ref: string; sha: string };
+      base: { ref: string };
+    }[]
+  >;
+  comments(fullName: string, issue: number): Promise<{ user: { login: string }; body: string }[]>;
+  checks(fullName: string): {
+    name: string;
+    head_sha: string;
+    status: string;
+    conclusion: string | null;
+    output: { title: string; summary: string };
+  }[];
+};
 
 /** A plain page for issues, pull requests and commits, so that the demo's links lead somewhere. */
-export async function page(path: string, github: StandIn): Promise<string | null> {
+export async function page(path: string, github: Source): Promise<string | null> {
   const match = /^\/([^/]+\/[^/]+)\/(issues|pull|commit)\/([0-9a-f]+)$/.exec(path);
   const [, fullName = "", kind, id = ""] = match ?? [];
   if (!kind) return null;
