@@ -37,7 +37,7 @@ export type Misunderstood = { problem: string };
  * the comment, is the prompt. Null when the comment does not speak to Trimo.
  */
 export function parseCommand(comment: string): Command | Misunderstood | null {
-  const lines = comment.replace(/\r\n?/g, "\n").split("\n");
+  const lines = visible(comment).replace(/\r\n?/g, "\n").split("\n");
   const at = spokenLine(lines);
   if (at < 0) return null;
   const [, name = "", rest = ""] =
@@ -57,6 +57,13 @@ export function parseCommand(comment: string): Command | Misunderstood | null {
   if (wanted === "fix" && !prompt)
     return { problem: "`/trimo fix` needs to know what: write it behind the command." };
   return { name: wanted, agent: options.agent, image: options.image, prompt };
+}
+
+/** Text as a reader of the page sees it: no HTML comments, no invisible characters. */
+export function visible(text: string): string {
+  return text
+    .replace(/<!--[\s\S]*?(?:-->|$)/g, "")
+    .replace(/[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\u{e0000}-\u{e007f}]/gu, "");
 }
 
 const example = "`/trimo run`";

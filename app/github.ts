@@ -148,7 +148,7 @@ export function createGitHub(config: Config, log: Logger): GitHub {
       ...options,
       retry: { enabled: false },
       throttle: { enabled: false },
-      request: { timeout: requestMsMax },
+      request: { fetch: fetchInTime },
     })) as typeof ProbotOctokit,
   });
   let author: Promise<Author> | undefined;
@@ -193,6 +193,13 @@ export function createGitHub(config: Config, log: Logger): GitHub {
     const host = new URL(config.webUrl).host;
     return { name: `${slug}[bot]`, email: `${config.appId}+${slug}[bot]@users.noreply.${host}` };
   }
+}
+
+/** A connection that has gone silent must not hold up every other workspace. */
+function fetchInTime(url: string, options: RequestInit = {}): Promise<Response> {
+  const limit = AbortSignal.timeout(requestMsMax);
+  const signal = options.signal ? AbortSignal.any([options.signal, limit]) : limit;
+  return fetch(url, { ...options, signal });
 }
 
 type Connect = (installation?: number) => Promise<InstanceType<typeof ProbotOctokit>>;

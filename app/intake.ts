@@ -1,6 +1,6 @@
 import { and, eq, gt, sql } from "drizzle-orm";
 import type { Tx } from "./database.ts";
-import { logDaemon, logOwn } from "./event.ts";
+import { logDaemon } from "./event.ts";
 import { held, release, renew } from "./lease.ts";
 import { record } from "./pipeline.ts";
 import type { Event, Settle } from "./protocol/wire.ts";
@@ -111,14 +111,14 @@ export async function settle(
     const again = known && isOver(known.state) && known.attempt === end.attempt;
     return again && known.daemon === daemon.name ? { settled: true } : run;
   }
-  if (end.lastSeq !== run.lastSeq)
+  if (end.lastSeq > run.lastSeq)
     return {
       code: "gap",
       error: `Events up to ${end.lastSeq} belong to this run, and ${run.lastSeq} are here: send the rest first.`,
     };
   if (isOver(run.state)) return { settled: true };
   await release(tx, run.id);
-  if (end.outcome === "declined") {
+  if (end.outcome === "declined" && run.state === "claimed") {
     await decline(tx, at, daemon, run, end);
     return { settled: true };
   }
@@ -145,7 +145,8 @@ export async function settle(
 
 function endState(run: Run, end: Settle): RunState {
   const { outcome } = end;
-  if (outcome === "declined") throw new Error("a declined run goes back to the queue");
+  // Declined after it had started: it may have pushed, so it cannot go back to the queue.
+  if (outcome === "declined") return "failed";
   // Before it started a run can only fail or be cancelled.
   if (run.state === "claimed" && outcome !== "cancelled") return "failed";
   return outcome;
@@ -155,9 +156,5 @@ function endState(run: Run, end: Settle): RunState {
 async function decline(tx: Tx, at: number, daemon: Daemon, run: Run, end: Settle) {
   const declinedBy = [...run.declinedBy.split(",").filter(Boolean), daemon.id].join(",");
   const why = `${daemon.name} declined: ${end.failure?.detail ?? "no reason given"}`;
-  if (run.state !== "claimed") {
-    await logOwn(tx, run.id, at, { type: "requeued", why });
-    return;
-  }
   await move(tx, at, run, "queued", { declinedBy, daemon: null }, { type: "requeued", why });
 }

@@ -1,6 +1,6 @@
 import { desc, eq } from "drizzle-orm";
 import type { Logger } from "pino";
-import { type Command, helpTable, needs, parseCommand } from "./command.ts";
+import { type Command, helpTable, needs, parseCommand, visible } from "./command.ts";
 import type { Database, Tx } from "./database.ts";
 import { logOwn } from "./event.ts";
 import type { Commented, GitHub, Labeled } from "./github.ts";
@@ -84,16 +84,15 @@ async function runCommand(parts: Parts, place: Place, command: Command) {
   const event = place.event as Commented;
   const config = await readTrimoYml(parts, event);
   if (!config) return await sayMistakes(parts, place);
-  let trouble: string | null = null;
   await inOneStep(parts, place, "run", `/trimo ${command.name}`, async (tx, at) => {
     await acknowledge(tx, at, event);
     const onPull = event.issue.pull_request !== undefined;
     const found = await findOpen(tx, event.repository.id, event.issue.number);
     if (!found && (onPull || command.name !== "run")) {
-      trouble = onPull
+      const reply = onPull
         ? "This pull request is not one of Trimo's pipelines."
         : `There is no run here yet to ${command.name === "retry" ? "repeat" : "build on"}: \`/trimo run\` starts one.`;
-      return null;
+      return { reply };
     }
     const pipeline = found ?? (await openFor(tx, at, event, config));
     const last = await lastRun(tx, pipeline);
@@ -109,7 +108,6 @@ async function runCommand(parts: Parts, place: Place, command: Command) {
       trigger: `/trimo ${command.name}`,
     });
   });
-  if (trouble) return await answer(parts, place, "no-pipeline", trouble);
   parts.wake.emit("queue");
 }
 
@@ -121,14 +119,14 @@ async function cancel(parts: Parts, place: Place) {
     const pipeline = await findOpen(tx, event.repository.id, event.issue.number);
     stopped = pipeline ? await openRuns(tx, pipeline.id) : [];
     for (const run of stopped) await cancelRun(tx, at, run, event.sender.login);
-    return stopped[0] ?? null;
+    return stopped[0] ?? { reply: nothingHere };
   });
-  if (stopped.length === 0)
-    return await answer(parts, place, "nothing-to-cancel", "No run is queued or under way here.");
   for (const run of stopped) parts.wake.emit("run", run.id);
   for (const run of stopped.filter((r) => r.state !== "queued"))
     parts.wake.emit("cancel", run.daemon ?? "", run.id, run.attempt);
 }
+
+const nothingHere = "No run is queued or under way here.";
 
 /** A queued run ends at once; one that somebody holds is asked to stop. */
 async function cancelRun(tx: Tx, at: number, run: Run, by: string) {
@@ -150,7 +148,7 @@ async function sayStatus(parts: Parts, place: Place) {
     (run) =>
       `- run ${run.number} is ${run.state}${run.stage ? `, at ${run.stage}` : ""}${run.daemon ? `, on ${code(run.daemon)}` : ""}`,
   );
-  const text = rows.length > 0 ? rows.join("\n") : "No run is queued or under way here.";
+  const text = rows.length > 0 ? rows.join("\n") : nothingHere;
   await answer(parts, place, "status", text);
 }
 
@@ -160,21 +158,30 @@ async function inOneStep(
   { kind, event, guid }: Place,
   outcome: "run" | "cancel",
   reason: string,
-  work: (tx: Tx, at: number) => Promise<Run | null>,
+  work: (tx: Tx, at: number) => Promise<Run | { reply: string }>,
 ) {
   const at = parts.clock.now();
   await parts.db.write(async (tx) => {
     if (await isKnown(tx, guid)) return;
-    const run = await work(tx, at);
+    const effect = await work(tx, at);
+    const said = "reply" in effect ? effect.reply : null;
+    if (said !== null) {
+      const data = {
+        repository: event.repository.full_name,
+        issue: event.issue.number,
+        body: said,
+      };
+      await wantOnce(tx, at, event.installation.id, "reply", `answer:${guid}`, data);
+    }
     await tx.insert(intents).values({
       key: guid,
       kind,
       repository: event.repository.full_name,
       issue: event.issue.number,
       sender: event.sender.login,
-      outcome,
+      outcome: said === null ? outcome : "answered",
       reason,
-      runId: run?.id ?? null,
+      runId: "id" in effect ? effect.id : null,
       at,
     });
   });
@@ -236,7 +243,7 @@ async function lastRun(tx: Tx, pipeline: Pipeline): Promise<Run | null> {
 
 /** An issue as a prompt; an empty one is its title. */
 function issuePrompt({ issue }: Labeled | Commented): string {
-  return `${issue.title}\n\n${issue.body ?? ""}`.trim();
+  return visible(`${issue.title}\n\n${issue.body ?? ""}`).trim();
 }
 
 /** Null when it has mistakes. */

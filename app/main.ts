@@ -34,7 +34,10 @@ export async function startApp(config: Config, log: Logger): Promise<App> {
   });
   server.route("/", webhookRoutes(db, github, clock, wake));
   server.route("/api/daemon", daemonRoutes({ db, tokens, clock, wake, log }));
-  server.route("/", dashboardRoutes({ db, clock, wake, webUrl: config.webUrl }));
+  server.route(
+    "/",
+    dashboardRoutes({ db, clock, wake, webUrl: config.webUrl, published: isPublished(config) }),
+  );
   server.notFound((c) => c.text("There is nothing here.\n", 404));
   server.onError((error, c) => {
     log.error({ err: error, path: c.req.path }, "a request failed");
@@ -75,6 +78,12 @@ export async function startApp(config: Config, log: Logger): Promise<App> {
       db.close();
     },
   };
+}
+
+/** Behind a name of its own, and so behind a proxy that may make everybody look local. */
+function isPublished({ publicUrl }: Config): boolean {
+  if (publicUrl === null) return false;
+  return !["127.0.0.1", "localhost", "[::1]"].includes(new URL(publicUrl).hostname);
 }
 
 async function listen(server: Hono, config: Config) {

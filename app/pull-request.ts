@@ -10,13 +10,24 @@ const opening = "<!-- trimo:begin -->";
 const closing = "<!-- trimo:end -->";
 
 export function pullTitle(pipeline: Pipeline): string {
-  return pipeline.title.slice(0, 250);
+  return harmless(pipeline.title).slice(0, 250);
 }
 
 /** The first line of the opening commit. */
 export function openingMessage(pipeline: Pipeline): string {
-  const title = pipeline.title.replace(/\s+/g, " ").trim().slice(0, 100);
+  const title = harmless(pipeline.title).slice(0, 100);
   return `Start #${pipeline.issue}: ${title}\n\nTrimo-Pipeline: ${pipeline.id}\n`;
+}
+
+/** A title that closes no issue, mentions nobody and steers no CI when it is merged. */
+function harmless(title: string): string {
+  return title
+    .replace(/\s+/g, " ")
+    .trim()
+    .replace(/#(?=\d)/g, "#\u200b")
+    .replace(/\bGH-(?=\d)/gi, "GH-\u200b")
+    .replace(/@(?=\w)/g, "@\u200b")
+    .replace(/\[(?=[^\]]*\b(?:skip|ci|no)\b)/gi, "[\u200b");
 }
 
 /** The body with our part written anew, and everything else as it was. */

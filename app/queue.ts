@@ -1,6 +1,6 @@
 import { sql } from "drizzle-orm";
 import type { Tx } from "./database.ts";
-import { grant, grantedBefore, leaseMs } from "./lease.ts";
+import { grant, grantedBefore, leaseMs, renew } from "./lease.ts";
 import { findPipeline, type Pipeline } from "./pipeline.ts";
 import { isServed } from "./protocol/pattern.ts";
 import type { Job } from "./protocol/wire.ts";
@@ -26,7 +26,9 @@ export async function claimNext(
   if (before) {
     const run = await findRun(tx, before.runId);
     const pipeline = run && (await findPipeline(tx, run.pipelineId));
-    return run && pipeline && run.state === "claimed" ? toJob(run, pipeline) : null;
+    if (!run || !pipeline || run.state !== "claimed") return null;
+    await renew(tx, at, run.id);
+    return toJob(run, pipeline);
   }
   const candidates = await tx
     .select({ run: runs, pipeline: pipelines })

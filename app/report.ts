@@ -49,12 +49,19 @@ type Turn = Parts & { workspace: Workspace; report: Report; now: number };
 /** Makes GitHub look as the rows say: one writer a workspace, until `signal` aborts. */
 export async function runReports(parts: Parts, signal: AbortSignal) {
   const writers = new Map<number, Promise<void>>();
+  // Kept while the process lives: a pace begun anew at each wake would be none.
+  const workspaces = new Map<number, Workspace>();
+  const paceOf = (id: number) => {
+    const known = workspaces.get(id) ?? paced(parts.github.workspace(id), parts.clock, signal);
+    workspaces.set(id, known);
+    return known;
+  };
   const again = new Set<number>();
   const ensure = (workspace: number) => {
     if (signal.aborted) return;
     // It may be on its way out, having just found nothing: then it is begun again.
     if (writers.has(workspace)) return void again.add(workspace);
-    const writer = writeWorkspace(parts, workspace, signal)
+    const writer = writeWorkspace(parts, workspace, paceOf(workspace), signal)
       .catch((error) => parts.log.error({ err: error, workspace }, "a report writer stopped"))
       .finally(() => {
         writers.delete(workspace);
@@ -72,9 +79,8 @@ export async function runReports(parts: Parts, signal: AbortSignal) {
 }
 
 /** Writes until nothing is dirty; ends after a quiet while and is begun again by the next wake. */
-async function writeWorkspace(parts: Parts, id: number, signal: AbortSignal) {
+async function writeWorkspace(parts: Parts, id: number, workspace: Workspace, signal: AbortSignal) {
   const { db, clock, wake } = parts;
-  const workspace = paced(parts.github.workspace(id), clock, signal);
   for (;;) {
     const stop = new AbortController();
     const nudge = (which: number) => which === id && stop.abort();
@@ -116,6 +122,7 @@ async function write(turn: Turn): Promise<number> {
     if (!error.passing && report.attempts + 1 >= refusalsMax) {
       log.error({ ...about, err: error }, "a report is given up: GitHub refuses it");
       await giveUp(db, report, error.message);
+      if (report.kind === "pipeline") await failUnopened(turn, error.message);
       return 0;
     }
     const pause = Math.max(
@@ -157,13 +164,15 @@ async function writePipeline(turn: Turn): Promise<number> {
   const { db, report, now, wake } = turn;
   const found = await findPipeline(db.read, report.subject);
   if (!found || found.state === "closed") return now;
+  if (found.state === "closing") return await closeUnchanged(turn, found);
   const pipeline = found.openingSha === null ? await openBranch(turn, found) : found;
   if (!pipeline) return now;
   wake.emit("queue");
   const runs = await runsOf(db, pipeline.id);
   const settled = runs.length > 0 && runs.every((run) => isOver(run.state));
   const last = runs.at(-1);
-  if (settled && last?.state === "succeeded" && !runs.some((run) => run.changed))
+  const unchanged = last?.state === "succeeded" && !runs.some((run) => run.changed);
+  if (settled && unchanged && (await beginClosing(turn, pipeline.id)))
     return await closeUnchanged(turn, pipeline);
   const done = settled && last?.state === "succeeded";
   const pull = await ensurePull(turn, pipeline, runs, done);
@@ -179,7 +188,10 @@ async function openBranch(turn: Turn, pipeline: Pipeline): Promise<Pipeline | nu
   const { db, workspace, github } = turn;
   const { repository } = pipeline;
   const baseSha = pipeline.baseSha ?? (await workspace.branchHead(repository, pipeline.baseBranch));
-  if (!baseSha) return await failQueued(turn, pipeline);
+  if (!baseSha) {
+    await endQueued(turn, pipeline, "Trimo: the repository has no commit yet");
+    return null;
+  }
   // Stored first: with the same base the opening commit is the same, however often it is asked for.
   await db.write((tx) => record(tx, pipeline.id, { baseSha }));
   if (pipeline.pullRequest !== "draft") {
@@ -224,22 +236,21 @@ async function freeName({ workspace }: Turn, { repository, branch }: Pipeline): 
   throw new GitHubError(422, `${branchNamesMax} branches like ${branch} exist already`, 0);
 }
 
-async function failQueued({ db, now }: Turn, pipeline: Pipeline): Promise<null> {
+/** GitHub will not have the branch: its runs would wait for ever. */
+async function failUnopened(turn: Turn, why: string) {
+  const pipeline = await findPipeline(turn.db.read, turn.report.subject);
+  if (pipeline?.openingSha === null)
+    await endQueued(turn, pipeline, `Trimo: GitHub refuses the branch ${pipeline.branch}: ${why}`);
+}
+
+async function endQueued({ db, now }: Turn, pipeline: Pipeline, cancelledBy: string) {
   await db.write(async (tx) => {
     for (const run of await openRuns(tx, pipeline.id)) {
-      const by = { type: "ended" as const, state: "cancelled", why: "the repository is empty" };
-      await move(
-        tx,
-        now,
-        run,
-        "cancelled",
-        { cancelledBy: "Trimo: the repository has no commit yet" },
-        by,
-      );
+      const fact = { type: "ended" as const, state: "cancelled", why: cancelledBy };
+      await move(tx, now, run, "cancelled", { cancelledBy }, fact);
     }
     await record(tx, pipeline.id, { state: "closed" });
   });
-  return null;
 }
 
 async function ensurePull(
@@ -281,6 +292,15 @@ async function withPull(
   return { ...pipeline, ...changes };
 }
 
+/** From here on nobody finds the pipeline any more; false when a run was added meanwhile. */
+async function beginClosing({ db }: Turn, id: string): Promise<boolean> {
+  return await db.write(async (tx) => {
+    if ((await openRuns(tx, id)).length > 0) return false;
+    await record(tx, id, { state: "closing" });
+    return true;
+  });
+}
+
 /** Nothing changed: the draft is closed with a sentence, and its branch removed. */
 async function closeUnchanged(turn: Turn, pipeline: Pipeline): Promise<number> {
   const { db, workspace, now } = turn;
@@ -288,7 +308,10 @@ async function closeUnchanged(turn: Turn, pipeline: Pipeline): Promise<number> {
   // Somebody may have pushed to it meanwhile; then it is theirs.
   const head = await workspace.branchHead(repository, pipeline.branch);
   const untouched = head !== null && head === pipeline.openingSha;
-  if (head !== null && !untouched) return now;
+  if (head !== null && !untouched) {
+    await db.write((tx) => record(tx, pipeline.id, { state: "open" }));
+    return now;
+  }
   if (pullNumber !== null) await workspace.updatePull(repository, pullNumber, { state: "closed" });
   if (untouched) await workspace.deleteBranch(repository, pipeline.branch);
   await db.write(async (tx) => {

@@ -65,7 +65,8 @@ export const pipelines = sqliteTable(
     pullNumber: integer("pull_number"),
     pullNodeId: text("pull_node_id"),
     pullState: text("pull_state", { enum: ["draft", "open", "closed"] }),
-    state: text("state", { enum: ["open", "closed"] }).notNull(),
+    /** Closing: a run that changed nothing was the last; GitHub is being told. */
+    state: text("state", { enum: ["open", "closing", "closed"] }).notNull(),
     createdAt: integer("created_at").notNull(),
   },
   (t) => [

@@ -2,7 +2,7 @@ import { and, asc, eq, lt, lte, min, ne, sql } from "drizzle-orm";
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import type { Logger } from "pino";
-import type { Database } from "./database.ts";
+import type { Database, Tx } from "./database.ts";
 import { type GitHub, GitHubError } from "./github.ts";
 import { backoffMs, type Clock } from "./protocol/pace.ts";
 import { deliveries } from "./schema.ts";
@@ -10,8 +10,8 @@ import type { Wake } from "./wake.ts";
 
 /** GitHub caps payloads at 25 MB; a larger body is not GitHub's. */
 const bodyBytesMax = 26 * 1024 * 1024;
-/** A handler that fails this often on one delivery is not asked again. */
-const attemptsMax = 12;
+/** A handler that fails this often on one delivery, and not for GitHub's sake, is not asked again. */
+const attemptsMax = 5;
 /** How long the worker waits when nothing wakes it. */
 const idleMs = 30_000;
 /** Handled deliveries are remembered longer than GitHub can redeliver them (3 days). */
@@ -44,11 +44,23 @@ export function webhookRoutes(db: Database, github: GitHub, clock: Clock, wake: 
       dueAt: at,
       state: "pending" as const,
     };
-    await db.write((tx) => tx.insert(deliveries).values(row).onConflictDoNothing());
+    await db.write((tx) => store(tx, row));
     wake.emit("deliveries");
     return c.text("stored\n", 202);
   });
   return routes;
+}
+
+/** Once a number; one that had failed for good is taken up again when GitHub sends it again. */
+async function store(tx: Tx, row: typeof deliveries.$inferInsert) {
+  await tx
+    .insert(deliveries)
+    .values(row)
+    .onConflictDoUpdate({
+      target: deliveries.guid,
+      set: { state: "pending", payload: row.payload, attempts: 0, dueAt: row.dueAt },
+      setWhere: eq(deliveries.state, "failed"),
+    });
 }
 
 /** Hands stored deliveries to the handlers, in the order they came, until `signal` aborts. */
@@ -121,15 +133,16 @@ async function handle(
   } catch (error) {
     const attempts = delivery.attempts + 1;
     const cause = firstCause(error);
-    const final = attempts >= attemptsMax || (cause instanceof GitHubError && !cause.passing);
-    const pause = backoffMs(attempts, 500, 60_000, Math.random());
+    const passing = cause instanceof GitHubError && cause.passing;
+    const final = !passing && attempts >= attemptsMax;
+    const asked = cause instanceof GitHubError ? cause.retryAfterMs : 0;
+    const pause = Math.max(asked, backoffMs(attempts, 500, 60_000, Math.random()));
     log.error(
       { err: cause, delivery: delivery.guid, event: delivery.event, final },
       "delivery failed",
     );
     const failed = {
       state: final ? ("failed" as const) : ("pending" as const),
-      payload: final ? "" : delivery.payload,
       attempts,
       error: String(cause).slice(0, 500),
       dueAt: clock.now() + pause,

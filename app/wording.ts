@@ -125,10 +125,15 @@ export function plain(text: string, lengthMax: number): string {
     .trim();
   const cut =
     oneLine.length > lengthMax ? `${oneLine.slice(0, lengthMax - 1).trimEnd()}…` : oneLine;
-  return cut
-    .replace(/[\\`*_[\]<>|~#]/g, (sign) => `\\${sign}`)
-    .replace(/@(?=\w)/g, "@\u200b")
-    .replace(/^\//, "\\/");
+  return (
+    cut
+      .replace(/&/g, "&amp;")
+      .replace(/[\\`*_[\]<>|~#]/g, (sign) => `\\${sign}`)
+      // "fixes …" would close somebody's issue when ours is merged.
+      .replace(/\b(close[sd]?|fix(?:e[sd])?|resolve[sd]?)\b/gi, "$1\u200b")
+      .replace(/@(?=\w)/g, "@\u200b")
+      .replace(/^\//, "\\/")
+  );
 }
 
 /** Output in a fence that nothing inside can close. */
@@ -149,5 +154,7 @@ export function endOf(text: string, charactersMax = failureDetailMax): string {
 /** Inline code that nothing inside can close. */
 export function code(text: string): string {
   const oneLine = text.replace(/\s+/g, " ").trim();
-  return oneLine.includes("`") ? `\`\` ${oneLine.replaceAll("``", "` `")} \`\`` : `\`${oneLine}\``;
+  const longest = Math.max(0, ...[...oneLine.matchAll(/`+/g)].map((match) => match[0].length));
+  const fence = "`".repeat(longest + 1);
+  return longest > 0 ? `${fence} ${oneLine} ${fence}` : `\`${oneLine}\``;
 }

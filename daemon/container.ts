@@ -169,12 +169,20 @@ export async function removeVolume(docker: Docker, name: string): Promise<void> 
   }
 }
 
+/** A larger file is read up to here. */
+const fileBytesMax = 80 * 2 ** 20;
+
 /** A file of a container that may have stopped; empty when it is not there. */
 export async function readFileOf(container: Container, path: string): Promise<Buffer> {
   try {
     const archive = await container.getArchive({ path });
     const chunks: Buffer[] = [];
-    for await (const chunk of archive) chunks.push(chunk as Buffer);
+    let bytes = 0;
+    for await (const chunk of archive) {
+      chunks.push(chunk as Buffer);
+      bytes += (chunk as Buffer).length;
+      if (bytes > fileBytesMax) break;
+    }
     return firstOfTar(Buffer.concat(chunks));
   } catch (error) {
     if (statusOf(error) === 404) return Buffer.alloc(0);

@@ -50,10 +50,37 @@ export type Story = {
   tail: string;
 };
 
+/** Why a job is over when the daemon itself goes: the container works on, and the next daemon finds it. */
+export const leaving = "the daemon leaves";
+
+/** The story of a container that an earlier daemon saw die. */
+export function died(known: { outOfMemory: boolean; tail: string }): Story {
+  const { outOfMemory, tail } = known;
+  return { ...blank(), died: true, began: true, outOfMemory, tail };
+}
+
+function blank(): Story {
+  return {
+    agent: null,
+    agentProblem: null,
+    receipts: [],
+    failed: null,
+    outOfMemory: false,
+    died: false,
+    began: false,
+    tail: "",
+  };
+}
+
 /** Beyond the container's own deadline: then it is ended from outside. */
 const lateMs = 2 * 60_000;
 /** How long a stopped container may take to commit what is there. */
 const stopMsMax = 60_000;
+/** And one whose lease is about to end: then somebody else may begin. */
+const lostStopMsMax = 12_000;
+/** Of a verify command's log, what is read for its receipt. */
+const logTailBytes = 32 * 1024;
+const collectedBytesMax = 80 * 2 ** 20;
 const tailChars = 3_500;
 const receiptTailChars = 7_900;
 /** Between two counts of the output while it grows. */
@@ -82,31 +109,26 @@ type Watched = {
  */
 export async function follow(watched: Watched): Promise<Story> {
   const { container, cancel, over, clock, plan } = watched;
-  const story: Story = {
-    agent: null,
-    agentProblem: null,
-    receipts: [],
-    failed: null,
-    outOfMemory: false,
-    died: false,
-    began: false,
-    tail: "",
-  };
+  const story = blank();
   const done = new AbortController();
   const journal = new Journal(watched, story);
   const output = new Output(watched);
-  const stop = () =>
-    void askToStop(container).catch((error) =>
+  const late = new AbortController();
+  const stop = () => {
+    if (over.signal.reason === leaving) return;
+    askToStop(container).catch((error) =>
       watched.log.warn({ err: error }, "could not ask the container to stop"),
     );
+  };
   cancel.signal.addEventListener("abort", stop);
   over.signal.addEventListener("abort", stop);
   if (cancel.signal.aborted || over.signal.aborted) stop();
-  const timer = setTimeout(stop, plan.minutes * 60_000 + lateMs);
+  late.signal.addEventListener("abort", stop);
+  const timer = setTimeout(() => late.abort(), plan.minutes * 60_000 + lateMs);
   const gone = waitForEnd(container);
   try {
     const tunnel = keepTunnel(watched, journal, output, done.signal);
-    const patience = stopped(watched, clock, done.signal);
+    const patience = stopped(watched, clock, late.signal, done.signal);
     await Promise.race([tunnel, gone, patience]);
     done.abort();
     await tunnel;
@@ -128,8 +150,13 @@ export async function follow(watched: Watched): Promise<Story> {
 }
 
 /** Resolves when a container that was asked to stop has had its time. */
-async function stopped({ cancel, over, container }: Watched, clock: Clock, done: AbortSignal) {
-  const asked = AbortSignal.any([cancel.signal, over.signal]);
+async function stopped(
+  { cancel, over, container }: Watched,
+  clock: Clock,
+  late: AbortSignal,
+  done: AbortSignal,
+) {
+  const asked = AbortSignal.any([cancel.signal, over.signal, late]);
   if (!asked.aborted)
     await new Promise<void>((resolve) => {
       asked.addEventListener("abort", () => resolve(), { once: true });
@@ -137,8 +164,8 @@ async function stopped({ cancel, over, container }: Watched, clock: Clock, done:
     });
   if (done.aborted) return;
   // The daemon leaves: the container goes on, the next daemon finds it.
-  if (over.signal.reason === "the daemon leaves") return;
-  await clock.sleep(stopMsMax, done);
+  if (over.signal.reason === leaving) return;
+  await clock.sleep(over.signal.aborted ? lostStopMsMax : stopMsMax, done);
   if (!done.aborted) await container.kill().catch(() => {});
 }
 
@@ -225,7 +252,7 @@ class Journal {
     this.#reader = new LineReader(() => [], 0);
     const seenBefore = this.#seen;
     const stream = gateway.follow(places.journal, 0);
-    const read = async (path: string) => await collected(gateway.read(path, 0));
+    const read = async (path: string) => await collected(gateway.readEnd(path, logTailBytes));
     await consume(stream, signal, (chunk) => {
       for (const line of this.#reader.push(chunk))
         if (line.end > seenBefore) this.#queue(line.text, line.end, read);
@@ -372,21 +399,31 @@ async function consume(
 ) {
   const end = () => stream.destroy();
   signal.addEventListener("abort", end, { once: true });
+  let failure: { error: unknown } | null = null;
   try {
-    for await (const chunk of stream) if (await take(chunk as Buffer)) break;
+    for await (const chunk of stream) {
+      const enough = await take(chunk as Buffer).catch((error) => {
+        failure = { error };
+        return true;
+      });
+      if (enough) break;
+    }
   } catch {
     // The tunnel broke or was closed: whoever opened it decides what now.
   } finally {
     signal.removeEventListener("abort", end);
     stream.destroy();
   }
+  if (failure) throw (failure as { error: unknown }).error;
 }
 
 async function collected(stream: Readable): Promise<Buffer> {
   const chunks: Buffer[] = [];
+  let bytes = 0;
   await consume(stream, new AbortController().signal, async (chunk) => {
     chunks.push(chunk);
-    return false;
+    bytes += chunk.length;
+    return bytes > collectedBytesMax;
   });
   return Buffer.concat(chunks);
 }

@@ -7,6 +7,12 @@ import { GitError, gitIn } from "./git.ts";
 /** What one push may bring, in bytes; a blob over GitHub's own 100 MB could not go further. */
 const pushBytesMax = 512 * 2 ** 20;
 const blobBytesMax = 100 * 2 ** 20;
+/** All pushes of one run together. */
+const runBytesMax = 2 * 2 ** 30;
+/** git processes of one gate at once; what comes on top is asked to come again. */
+const backendsMax = 4;
+/** Commits of one push that are told by name. */
+const toldMax = 300;
 /** One clone, fetch or push of the container. */
 const requestMsMax = 10 * 60_000;
 
@@ -14,7 +20,12 @@ const requestMsMax = 10 * 60_000;
  * The bare repository of one run, outside the container: what the container clones from and all it
  * can push to. Its hook and settings are the law: forward, one branch, nothing else.
  */
-export type Gate = { folder: string; branch: string };
+export type Gate = {
+  folder: string;
+  branch: string;
+  /** What its pushes have brought, and the git processes at work for it now. */
+  load: { bytes: number; backends: number };
+};
 
 /** Made by hand, without a git process: it is on the way to every run's first instruction. */
 export async function makeGate(
@@ -36,7 +47,12 @@ export async function makeGate(
   await chmod(hook, 0o700);
   // Last: a folder with a HEAD is a finished gate.
   await writeFile(join(folder, "HEAD"), `ref: refs/heads/${branch}\n`);
-  return { folder, branch };
+  return openGate(folder, branch);
+}
+
+/** A gate that was made before. */
+export function openGate(folder: string, branch: string): Gate {
+  return { folder, branch, load: { bytes: 0, backends: 0 } };
 }
 
 function settings(folder: string): string {
@@ -44,6 +60,9 @@ function settings(folder: string): string {
 	repositoryformatversion = 0
 	bare = true
 	hooksPath = ${join(folder, "hooks")}
+	alternateRefsCommand = true
+[pack]
+	threads = 1
 [gc]
 	auto = 0
 [receive]
@@ -75,6 +94,10 @@ while read -r old new ref; do
   [ "$new" != "$zero" ] || refuse "the branch cannot be deleted."
   [ "$old" != "$zero" ] || refuse "the branch is missing here; this run cannot make it anew."
   git merge-base --is-ancestor "$old" "$new" || refuse "history only goes forward here. Commit on top of $old (git revert puts things right)."
+  # A commit that did not come with this push is somebody else's, taken from the mirror by its id.
+  if git rev-list "$new" --not "$old" | env -u GIT_ALTERNATE_OBJECT_DIRECTORIES git cat-file --batch-check='%(objecttype)' | grep -q missing; then
+    refuse "a commit in this history belongs to another branch; commit on top of $old instead."
+  fi
   git rev-list --objects "$new" --not "$old" | cut -d' ' -f1 |
     git cat-file --batch-check='%(objecttype) %(objectsize) %(objectname)' |
     while read -r type size name; do
@@ -105,7 +128,14 @@ export async function commitsBetween(
   const text = await gitIn(
     gate.folder,
     null,
-  )(["log", "--first-parent", "--reverse", "--format=%H %s", `${from}..${to}`]);
+  )([
+    "log",
+    "--first-parent",
+    `--max-count=${toldMax}`,
+    "--reverse",
+    "--format=%H %s",
+    `${from}..${to}`,
+  ]);
   return text
     .split("\n")
     .filter(Boolean)
@@ -165,36 +195,59 @@ export function serveGate(
     response.writeHead(404).end("The gate serves clone, fetch and push of its one repository.\n");
     return;
   }
+  const { load } = gate;
+  if (load.backends >= backendsMax || load.bytes > runBytesMax) {
+    const busy = load.bytes <= runBytesMax;
+    response.writeHead(busy ? 503 : 413, { "retry-after": "1" });
+    response.end(busy ? "The gate is busy.\n" : "This run has pushed more than a run may.\n");
+    return;
+  }
+  load.backends += 1;
   const child = spawn("git", ["http-backend"], {
     stdio: ["pipe", "pipe", "ignore"],
     timeout: requestMsMax,
-    env: {
-      PATH: process.env.PATH,
-      HOME: gate.folder,
-      GIT_CONFIG_NOSYSTEM: "1",
-      GIT_CONFIG_GLOBAL: "/dev/null",
-      GIT_PROJECT_ROOT: gate.folder,
-      GIT_HTTP_EXPORT_ALL: "1",
-      PATH_INFO: path,
-      REQUEST_METHOD: request.method,
-      QUERY_STRING: asks ? `service=${service}` : "",
-      CONTENT_TYPE: request.headers["content-type"] ?? "",
-      HTTP_CONTENT_ENCODING: request.headers["content-encoding"] ?? "",
-      REMOTE_USER: "agent",
-      REMOTE_ADDR: "127.0.0.1",
-    },
+    env: backendEnvironment(gate, request, path, asks ? `service=${service}` : ""),
+  });
+  let over = false;
+  const end = () => {
+    if (over) return;
+    over = true;
+    load.backends -= 1;
+    if (path === "/git-receive-pack") pushed();
+  };
+  child.on("error", () => {
+    end();
+    if (!response.headersSent) response.writeHead(500);
+    response.end();
+  });
+  child.on("exit", end);
+  // The process could not be made at all: then there are no pipes, and "error" says so.
+  if (!child.stdin || !child.stdout) return;
+  child.stdin.on("error", () => {});
+  response.on("close", () => child.kill());
+  request.on("data", (chunk: Buffer) => {
+    load.bytes += chunk.length;
   });
   request.pipe(child.stdin);
-  child.stdin.on("error", () => {});
-  request.on("aborted", () => child.kill());
-  child.on("error", (error) => {
-    if (!response.headersSent) response.writeHead(500);
-    response.end(`git http-backend: ${error.message}\n`);
-  });
   copyCgi(child.stdout, response);
-  child.on("exit", () => {
-    if (path === "/git-receive-pack") pushed();
-  });
+}
+
+function backendEnvironment(gate: Gate, request: IncomingMessage, path: string, query: string) {
+  return {
+    PATH: process.env.PATH,
+    HOME: gate.folder,
+    GIT_CONFIG_NOSYSTEM: "1",
+    GIT_CONFIG_GLOBAL: "/dev/null",
+    GIT_PROJECT_ROOT: gate.folder,
+    GIT_HTTP_EXPORT_ALL: "1",
+    PATH_INFO: path,
+    REQUEST_METHOD: request.method,
+    QUERY_STRING: query,
+    CONTENT_TYPE: request.headers["content-type"] ?? "",
+    HTTP_CONTENT_ENCODING: request.headers["content-encoding"] ?? "",
+    REMOTE_USER: "agent",
+    REMOTE_ADDR: "127.0.0.1",
+  };
 }
 
 /** A CGI answer: headers, an empty line, the body (RFC 3875). */
@@ -220,7 +273,7 @@ function copyCgi(output: NodeJS.ReadableStream, response: ServerResponse) {
     output.pipe(response);
   });
   output.on("end", () => {
-    if (!parsed) response.writeHead(500);
+    if (!parsed && !response.headersSent) response.writeHead(500);
     if (!response.writableEnded) response.end();
   });
 }

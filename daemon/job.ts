@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
@@ -21,13 +21,13 @@ import {
   startContainer,
   stateOf,
 } from "./container.ts";
-import { containerSpec, volumeName } from "./container-spec.ts";
-import { follow, type Story } from "./follow.ts";
-import { type Gate, makeGate } from "./gate.ts";
+import { type Box, containerSpec, volumeName } from "./container-spec.ts";
+import { died, follow, leaving, type Story } from "./follow.ts";
+import { type Gate, makeGate, openGate } from "./gate.ts";
 import { GitError } from "./git.ts";
 import { contractLabel, contractVersion } from "./image.ts";
 import { keepLease } from "./lease.ts";
-import { fetchMirror } from "./mirror.ts";
+import { type Fetched, fetchMirror } from "./mirror.ts";
 import { Outbox } from "./outbox.ts";
 import { makePlan, PlanError, refuseForeign } from "./plan.ts";
 import { Pusher, type Verdict } from "./pusher.ts";
@@ -64,10 +64,13 @@ export type Wishes = {
 };
 
 const prebootMs = 5 * 60_000;
-const outputBytesMax = 256 * 2 ** 20;
+const outputBytesMax = 64 * 2 ** 20;
+/** A dead container's work is looked for this often. */
+const rescuesMax = 3;
 const settleMsMax = 10 * 60_000;
 /** A container that ends before it has read its task is begun again this often. */
 const beginningsMax = 2;
+const fetchTriesMax = 4;
 
 type Work = Parts & {
   job: Job;
@@ -92,12 +95,20 @@ export async function runJob(
   before: Record | null,
   mode: "run" | "rescue",
 ) {
+  if (wishes.leave.aborted) return;
   const folder = runFolder(parts.config.data, job.run, job.attempt);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const record = before ?? { job, plan: null, containerId: null, end: null };
+  const record = before ?? {
+    job,
+    plan: null,
+    containerId: null,
+    died: null,
+    keep: false,
+    end: null,
+  };
   if (!before) writeRecord(folder, record);
   const over = new AbortController();
-  const leave = () => over.abort("the daemon leaves");
+  const leave = () => over.abort(leaving);
   wishes.leave.addEventListener("abort", leave);
   const secrets = new Set([parts.config.token]);
   const work: Work = {
@@ -105,7 +116,7 @@ export async function runJob(
     job,
     folder,
     record,
-    outbox: new Outbox(join(folder, "outbox.jsonl"), parts.clock),
+    outbox: new Outbox(join(folder, "outbox.jsonl"), parts.clock, parts.log),
     secrets,
     cancel: wishes.cancel,
     over,
@@ -132,50 +143,55 @@ function beginLoops(work: Work, mode: "run" | "rescue"): Promise<void>[] {
   const run = { id: job.run, attempt: job.attempt, leaseMs: job.leaseMs };
   const on = { cancel: () => cancel.abort(), lost };
   const sending = outbox
-    .send(server, job.run, job.attempt, log, over.signal)
+    .send(server, job.run, job.attempt, over.signal)
     .catch((error) => lost(String(error)));
   if (mode === "rescue") return [sending];
   return [sending, keepLease(server, clock, run, on, over.signal)];
 }
 
+type Begun = { container: Container; gate: Gate; plan: Plan; adapter: Adapter };
+
 /** Null when the run was taken from us: then nothing is settled, and the next start decides. */
 async function execute(work: Work, tries: number): Promise<Settle | null> {
-  let begun: { container: Container; gate: Gate; plan: Plan; adapter: Adapter };
+  // What fails here is tried again from the record: the container may well be at work.
+  let begun: Begun | null = await reattach(work);
   try {
-    begun = (await reattach(work)) ?? (await begin(work));
+    begun ??= await begin(work);
   } catch (error) {
     if (work.over.signal.aborted) return null;
     return ended(work, refusalOf(work, error), { head: null, changed: false });
   }
-  const { container, gate, plan, adapter } = begun;
+  const { gate, plan } = begun;
   const url = `${work.config.github}/${work.job.repository}.git`;
-  const at = knownHeads(work, plan);
   const tell = work.outbox.add.bind(work.outbox);
+  const at = knownHeads(work, plan);
   const pusher = new Pusher(gate, url, at, work.token, work.clock, tell, work.over.signal);
-  const story = await follow({ ...work, container, gate, plan, adapter, pusher });
+  const story = work.record.died
+    ? died(work.record.died)
+    : await follow({ ...work, ...begun, pusher });
   if (work.over.signal.aborted) return null;
   if (story.died && !story.began && !work.cancel.signal.aborted && tries < beginningsMax) {
     // Killed between starting it and handing it the task: nothing has happened yet.
     await removeBox(work.docker, work.job, work.record.containerId);
     return await execute(work, tries + 1);
   }
-  if (story.died) await rescue(work, container, { gate, plan, adapter, pusher });
+  if (story.died) await rescue(work, story, { ...begun, pusher });
   if (work.over.signal.aborted) return null;
   work.outbox.add({ type: "stage", stage: "pushing" });
   const changed = pusher.head !== plan.startSha;
   const beside = `${work.job.branch}-run-${work.job.number}`;
   const verdict = await pusher.finish(beside, changed);
   if (work.over.signal.aborted) return null;
+  work.record.keep = !verdict.ok && verdict.kept === null && changed;
   const head = verdict.ok ? verdict.head : null;
   return ended(work, judge(work, story, verdict), { head, changed });
 }
 
-async function begin(work: Work) {
+async function begin(work: Work): Promise<Begun> {
   const { config, docker, job, outbox, folder, record } = work;
   refuseForeign(config, job.repository);
   outbox.add({ type: "stage", stage: "preparing" });
-  const token = await work.token();
-  const fetched = await fetchMirror(config.data, config.github, job.repository, job.branch, token);
+  const fetched = await fetchInTurn(work);
   const plan = makePlan(config, job, fetched);
   const labels = await imageLabels(docker, plan.image);
   if (!labels) throw new PlanError("image_missing", `${plan.image} is not on this machine.`);
@@ -189,59 +205,87 @@ async function begin(work: Work) {
   const { agent, image, cpus, memoryBytes, minutes } = plan;
   outbox.add({ type: "started", agent, image, cpus, memoryBytes, minutes });
   // Its name is known before it is made: killed in between, the next daemon still finds it.
-  writeRecord(
-    folder,
-    Object.assign(record, { plan, containerId: volumeName(job.run, job.attempt) }),
-  );
-  const adapter = adapterOf(config, plan);
-  const box = { ...plan, run: job.run, attempt: job.attempt, daemon: work.identity };
+  const containerId = volumeName(job.run, job.attempt);
+  writeRecord(folder, Object.assign(record, { plan, containerId }));
+  const adapter = scriptAdapter(plan.command);
   const task = JSON.stringify(taskOf(work, plan, adapter));
-  const container = await startContainer(docker, containerSpec(box), task);
+  const container = await startContainer(docker, containerSpec(boxOf(work, plan)), task);
   return { container, gate, plan, adapter };
 }
 
+/** The mirror, up to date; GitHub may be away for a moment. */
+async function fetchInTurn(work: Work): Promise<Fetched> {
+  const { config, job, clock, over } = work;
+  for (let tries = 1; ; tries++) {
+    try {
+      const token = await work.token();
+      return await fetchMirror(config.data, config.github, job.repository, job.branch, token);
+    } catch (error) {
+      const again = error instanceof GitError && tries < fetchTriesMax && !over.signal.aborted;
+      if (!again || work.cancel.signal.aborted) throw error;
+      await clock.sleep(backoffMs(tries, 500, 5_000, Math.random()), over.signal);
+    }
+  }
+}
+
 /** The container an earlier daemon had started; null when it had not come that far. */
-async function reattach(work: Work) {
-  const { record, folder, job, docker, config } = work;
+async function reattach(work: Work): Promise<Begun | null> {
+  const { record, folder, job, docker, outbox } = work;
   if (!record.plan || !record.containerId) return null;
   const container = docker.getContainer(record.containerId);
+  const gate = openGate(join(folder, "gate.git"), job.branch);
+  const begun = { container, gate, plan: record.plan, adapter: scriptAdapter(record.plan.command) };
+  if (record.died) return begun;
   const state = await stateOf(container);
-  if (!state?.started) {
+  // It has told something, so it was there: if it is gone now, its volume is to be rescued.
+  const wasThere = outbox.mark.journal > 0;
+  if (!state?.started && !wasThere) {
     await removeBox(docker, job, record.containerId);
     return null;
   }
-  const gate = { folder: join(folder, "gate.git"), branch: job.branch };
-  const notice = "the daemon was restarted and goes on with this run";
-  work.outbox.add({ type: "notice", text: notice });
-  return { container, gate, plan: record.plan, adapter: adapterOf(config, record.plan) };
+  outbox.add({ type: "notice", text: "the daemon was restarted and goes on with this run" });
+  return begun;
 }
 
-/** The work of a container that died lies on its volume: another one commits and pushes it. */
-async function rescue(
-  work: Work,
-  dead: Container,
-  rest: { gate: Gate; plan: Plan; adapter: Adapter; pusher: Pusher },
-) {
-  const { docker, job, outbox, log } = work;
-  try {
-    await removeContainer(dead);
-    const box = { ...rest.plan, run: job.run, attempt: job.attempt, daemon: work.identity };
-    const task: Task = { ...taskOf(work, rest.plan, rest.adapter), mode: "rescue", verify: [] };
-    outbox.mark = { ...outbox.mark, journal: 0 };
-    const container = await startContainer(docker, containerSpec(box), JSON.stringify(task));
-    await follow({ ...work, container, ...rest });
-  } catch (error) {
-    log.error({ err: error, run: job.run }, "the dead container's work could not be rescued");
+/**
+ * The work of a container that died lies on its volume: another one commits and pushes it. That it
+ * died is on record before anything is removed, so a daemon killed here begins here again.
+ */
+async function rescue(work: Work, story: Story, rest: Begun & { pusher: Pusher }) {
+  const { docker, job, outbox, log, folder, record } = work;
+  const rescues = record.died?.rescues ?? 0;
+  if (rescues >= rescuesMax) {
+    log.error({ run: job.run }, "the dead container's work could not be rescued");
+    return;
   }
+  const { outOfMemory, tail } = story;
+  writeRecord(folder, Object.assign(record, { died: { outOfMemory, tail, rescues: rescues + 1 } }));
+  await removeContainer(rest.container);
+  const task: Task = { ...taskOf(work, rest.plan, rest.adapter), mode: "rescue", verify: [] };
+  const container = await startContainer(
+    docker,
+    containerSpec(boxOf(work, rest.plan)),
+    JSON.stringify(task),
+  );
+  // Its journal and output are new; the transcript of the dead one stays. A cancel that was asked of
+  // the run must not stop what saves its work.
+  outbox.mark = { journal: 0, output: 0, transcript: transcriptBytes(folder) };
+  const cancel = new AbortController();
+  const saved = await follow({ ...work, ...rest, container, cancel });
+  if (saved.died && !work.over.signal.aborted)
+    throw new Error("the rescue's container died as well");
+}
+
+function boxOf({ job, identity }: Work, plan: Plan): Box {
+  return { ...plan, run: job.run, attempt: job.attempt, daemon: identity };
+}
+
+function transcriptBytes(folder: string): number {
+  const path = join(folder, "transcript.log");
+  return existsSync(path) ? statSync(path).size : 0;
 }
 
 class Cancelled extends Error {}
-
-function adapterOf(config: Config, plan: Plan): Adapter {
-  const agent = config.agents[plan.agent];
-  if (!agent) throw new PlanError("agent_unknown", `"${plan.agent}" is no longer in daemon.yml.`);
-  return scriptAdapter(agent.command);
-}
 
 function taskOf({ job, config }: Work, plan: Plan, adapter: Adapter): Task {
   const host = new URL(config.github).host;
@@ -287,7 +331,9 @@ function judge(work: Work, story: Story, verdict: Verdict): Ending {
     failure: failure(work, code, detail),
   });
   if (!verdict.ok) {
-    const kept = verdict.kept ? `The run's commits are on the branch ${verdict.kept}.` : "";
+    const kept = verdict.kept
+      ? `The run's commits are on the branch ${verdict.kept}.`
+      : `The run's commits are kept on the machine, in kept/${work.job.run}-${work.job.attempt}.git of the daemon's data folder.`;
     const code =
       verdict.why === "moved"
         ? "branch_moved"
@@ -346,6 +392,7 @@ function ended(
   branch: { head: string | null; changed: boolean },
 ): Settle {
   if (ending.outcome !== "declined") outbox.add({ type: "stage", stage: "cleaning" });
+  outbox.close();
   return { attempt: job.attempt, lastSeq: outbox.lastSeq, ...ending, ...branch };
 }
 
@@ -370,7 +417,17 @@ async function finish(work: Work, end: Settle) {
       await clock.sleep(backoffMs(tries, 200, 10_000, Math.random()), over.signal);
     }
   }
-  if (!over.signal.aborted) await forget(work.config.data, folder, job);
+  if (over.signal.aborted) return;
+  if (record.keep) await keepGate(work.config.data, folder, job);
+  await forget(work.config.data, folder, job);
+}
+
+/** The only copy of commits that GitHub has not taken. */
+async function keepGate(data: string, folder: string, job: Job) {
+  const gate = join(folder, "gate.git");
+  if (!existsSync(gate)) return;
+  await mkdir(join(data, "kept"), { recursive: true, mode: 0o700 });
+  await rename(gate, join(data, "kept", `${job.run}-${job.attempt}.git`));
 }
 
 /** The container and its volume, whether they were made or not. */
@@ -406,7 +463,8 @@ function tokenKeeper(
         secrets.add(known.token);
         secrets.add(Buffer.from(`x-access-token:${known.token}`).toString("base64"));
       } catch (error) {
-        const again = error instanceof ServerError && error.passing && tries < 5 && !signal.aborted;
+        const again =
+          error instanceof ServerError && error.passing && tries < 10 && !signal.aborted;
         if (!again) throw error;
         await clock.sleep(backoffMs(tries, 200, 5_000, Math.random()), signal);
       }

@@ -4,7 +4,7 @@ import { type Server, ServerError } from "./server.ts";
 /** The part of a lease after which it is renewed. */
 const renewAfter = 1 / 6;
 /** Left for stopping the container before the lease ends and somebody else may begin. */
-const stopMs = 15_000;
+const stopMs = 30_000;
 
 /**
  * Renews an attempt's lease until `signal` aborts. `onCancel` when the app wants it stopped; `onLost`
@@ -19,6 +19,15 @@ export async function keepLease(
 ) {
   let goodUntil = clock.now() + run.leaseMs;
   let failures = 0;
+  let timer: NodeJS.Timeout | undefined;
+  // By the clock, not by failed requests: one that hangs would let the lease end meanwhile.
+  const watch = () => {
+    clearTimeout(timer);
+    const left = goodUntil - stopMs - clock.now();
+    timer = setTimeout(() => on.lost("the app did not answer until the lease's end"), left);
+  };
+  watch();
+  signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
   while (!signal.aborted) {
     const pause = failures
       ? backoffMs(failures, 500, 5_000, Math.random())
@@ -30,14 +39,13 @@ export async function keepLease(
       const answer = await server.renew(run.id, run.attempt, signal);
       goodUntil = askedAt + answer.leaseMs;
       failures = 0;
+      watch();
       if (answer.cancel) on.cancel();
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof ServerError)) throw error;
       if (!error.passing) return on.lost(error.message);
       failures += 1;
-      if (clock.now() > goodUntil - stopMs)
-        return on.lost("the app did not answer until the lease's end");
     }
   }
 }

@@ -8,6 +8,8 @@ import { GitError, gitIn } from "./git.ts";
 export type Fetched = {
   /** The mirror's folder, a bare repository. */
   folder: string;
+  /** The default branch, which is never a run's; null: the remote does not say. */
+  defaultBranch: string | null;
   /** The default branch's commit, as the remote's HEAD says it; never as the app does. */
   defaultSha: string;
   /** The pipeline's branch; null: it does not exist yet. */
@@ -53,6 +55,8 @@ async function fetchNow(
   }
   // The star lets a branch that does not exist yet be no error.
   const wanted = ["+HEAD:refs/trimo/default", `+refs/heads/${branch}*:refs/heads/${branch}*`];
+  const asked = git(["ls-remote", "--symref", url, "HEAD"]);
+  asked.catch(() => {});
   await git(["fetch", "--quiet", "--no-tags", "--prune", "--no-write-fetch-head", url, ...wanted]);
   const [defaultSha, branchSha] = await Promise.all([
     resolve(git, "refs/trimo/default"),
@@ -64,7 +68,8 @@ async function fetchNow(
   );
   if (trimoYml && trimoYml.length > trimoYmlBytesMax)
     throw new GitError(`${trimoYmlPath} is larger than ${trimoYmlBytesMax} bytes`);
-  return { folder, defaultSha, branchSha, trimoYml };
+  const defaultBranch = /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(await asked)?.[1] ?? null;
+  return { folder, defaultBranch, defaultSha, branchSha, trimoYml };
 }
 
 async function resolve(

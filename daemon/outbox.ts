@@ -1,12 +1,20 @@
 import { appendFileSync, existsSync, readFileSync, truncateSync } from "node:fs";
 import type { Logger } from "pino";
 import { backoffMs, type Clock } from "../app/protocol/pace.ts";
-import type { Event, Fact } from "../app/protocol/wire.ts";
-import { eventsPerPostMax } from "../app/protocol/wire.ts";
+import { Event, eventsPerPostMax, type Fact } from "../app/protocol/wire.ts";
 import { type Server, ServerError } from "./server.ts";
 
 /** Events that come within this time share a request. */
 const gatherMs = 15;
+
+/** Events of a kind that an agent can make as many of as it likes. */
+const factsMax: Partial<Record<Fact["type"], number>> = {
+  say: 500,
+  commit: 500,
+  notice: 200,
+  egress: 200,
+  output: 2_000,
+};
 
 /** How far the run's files have been read when an event was made: where a restart resumes. */
 export type Mark = { journal: number; output: number; transcript: number };
@@ -23,10 +31,14 @@ export class Outbox {
   #acknowledged = 0;
   #news: (() => void)[] = [];
   #clock: Clock;
+  #log: Logger;
+  #closed = false;
+  #counts = new Map<string, number>();
 
-  constructor(path: string, clock: Clock) {
+  constructor(path: string, clock: Clock, log: Logger) {
     this.#path = path;
     this.#clock = clock;
+    this.#log = log;
     if (!existsSync(path)) return;
     const text = readFileSync(path, "utf8");
     const whole = text.slice(0, text.lastIndexOf("\n") + 1);
@@ -35,6 +47,7 @@ export class Outbox {
     for (const line of whole.split("\n").filter(Boolean)) {
       const { event, mark } = JSON.parse(line) as { event: Event; mark: Mark };
       this.#events.push(event);
+      this.#counts.set(event.type, (this.#counts.get(event.type) ?? 0) + 1);
       this.mark = mark;
     }
   }
@@ -46,16 +59,26 @@ export class Outbox {
     return this.#events;
   }
 
+  /** No more facts: the run has its end, which counts them. */
+  close() {
+    this.#closed = true;
+  }
+
   add(fact: Fact, mark: Partial<Mark> = {}) {
-    const event = { ...fact, seq: this.lastSeq + 1, at: this.#clock.now() } as Event;
     this.mark = { ...this.mark, ...mark };
+    if (this.#closed || this.#isOneTooMany(fact)) return;
+    const made = Event.safeParse({ ...fact, seq: this.lastSeq + 1, at: this.#clock.now() });
+    // One fact the app would not take must not keep all after it from being sent.
+    if (!made.success)
+      return this.#log.error({ fact: fact.type, why: made.error.message }, "a fact is malformed");
+    const event = made.data;
     appendFileSync(this.#path, `${JSON.stringify({ event, mark: this.mark })}\n`);
     this.#events.push(event);
     for (const wake of this.#news.splice(0)) wake();
   }
 
   /** Sends until aborted. Rejects when the app says this attempt is over. */
-  async send(server: Server, runId: string, attempt: number, log: Logger, signal: AbortSignal) {
+  async send(server: Server, runId: string, attempt: number, signal: AbortSignal) {
     for (let failures = 0; !signal.aborted; ) {
       if (this.#acknowledged >= this.lastSeq) {
         await this.#nextEvent(signal);
@@ -73,7 +96,8 @@ export class Outbox {
         if (signal.aborted) return;
         if (!(error instanceof ServerError) || !error.passing) throw error;
         failures += 1;
-        if (failures === 1) log.warn({ run: runId, why: error.message }, "events wait to be sent");
+        if (failures === 1)
+          this.#log.warn({ run: runId, why: error.message }, "events wait to be sent");
         await this.#clock.sleep(backoffMs(failures, 200, 10_000, Math.random()), signal);
       }
     }
@@ -82,6 +106,15 @@ export class Outbox {
   /** Resolves when the app has every event, or the signal aborts. */
   async delivered(signal: AbortSignal) {
     while (this.#acknowledged < this.lastSeq && !signal.aborted) await this.#nextEvent(signal);
+  }
+
+  /** A talkative agent's words and commits are told up to a number; the transcript has them all. */
+  #isOneTooMany(fact: Fact): boolean {
+    const most = factsMax[fact.type];
+    if (most === undefined) return false;
+    const count = (this.#counts.get(fact.type) ?? 0) + 1;
+    this.#counts.set(fact.type, count);
+    return count > most;
   }
 
   #nextEvent(signal: AbortSignal): Promise<void> {

@@ -28,6 +28,9 @@ export function refuseForeign(config: Config, repository: string) {
 
 /** Job, daemon.yml and the default branch's trimo.yml → what this machine will do. */
 export function makePlan(config: Config, job: Job, fetched: Fetched): Plan {
+  // Whatever the app says: on the default branch lies the trimo.yml that is believed.
+  if (fetched.defaultBranch === null || job.branch === fetched.defaultBranch)
+    throw new PlanError("push_refused", `${job.branch} is the default branch; no run works on it.`);
   const wishes = parseWishes(fetched.trimoYml);
   const names = Object.keys(config.agents);
   const agent = job.agent ?? wishes.agent ?? names[0] ?? "";
@@ -47,6 +50,7 @@ export function makePlan(config: Config, job: Job, fetched: Fetched): Plan {
   return {
     agent,
     image,
+    command: config.agents[agent]?.command ?? [],
     verify: wishes.verify ?? [],
     cpus: Math.min(most.cpus, asked.cpus ?? most.cpus),
     memoryBytes: Math.min(bytesOf(most.memory), bytesOf(asked.memory ?? most.memory)),

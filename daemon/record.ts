@@ -7,6 +7,8 @@ import { Job, Settle } from "../app/protocol/wire.ts";
 export const Plan = z.object({
   agent: z.string(),
   image: z.string(),
+  /** The agent's command line, as daemon.yml had it when the run began. */
+  command: z.array(z.string()),
   verify: z.array(z.string()),
   cpus: z.number(),
   memoryBytes: z.number(),
@@ -25,6 +27,10 @@ export const Record = z.object({
   job: Job,
   plan: Plan.nullable(),
   containerId: z.string().nullable(),
+  /** Its container ended before its work did: what is on the volume is to be rescued first. */
+  died: z.object({ outOfMemory: z.boolean(), tail: z.string(), rescues: z.number() }).nullable(),
+  /** GitHub has not taken its commits: the gate is kept. */
+  keep: z.boolean(),
   /** How it ended, once that is known: what is left is cleaning up and saying so. */
   end: Settle.nullable(),
 });

@@ -5,11 +5,15 @@ const secretMin = 6;
 /** A line without an end is handed on in pieces of this many characters. */
 const pieceMax = 64 * 1024;
 
+/** What looks like a credential, whoever's it is: GitHub's, AWS's, OpenAI's and Anthropic's, Slack's. */
+const shapes =
+  /\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16}|sk-[A-Za-z0-9_-]{20,}|xox[abprs]-[A-Za-z0-9-]{10,})/g;
+
 /** Replaces every secret in a whole text. */
 export function redact(text: string, secrets: Iterable<string>): string {
   let clean = text;
   for (const secret of ordered(secrets)) clean = clean.replaceAll(secret, mask);
-  return clean;
+  return clean.replace(shapes, mask);
 }
 
 /** Longest first, so that a secret inside another leaves nothing of the longer one; a line each. */

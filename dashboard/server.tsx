@@ -15,7 +15,14 @@ import { Home } from "./home.tsx";
 import { machines, recentPipelines } from "./queries.ts";
 import { clockTime, RunPage } from "./run.tsx";
 
-type Parts = { db: Database; clock: Clock; wake: Wake; webUrl: string };
+type Parts = {
+  db: Database;
+  clock: Clock;
+  wake: Wake;
+  webUrl: string;
+  /** The app is reached from outside: a proxy makes everybody look local, so nobody is let in. */
+  published: boolean;
+};
 
 /** Events shown on a run's page at once, and sent in one piece while it is live. */
 const eventsMax = 2_000;
@@ -23,12 +30,12 @@ const pieceMax = 200;
 const heartbeatMs = 15_000;
 
 /** Pages for people. Until there is a sign-in, only for those on the app's own machine. */
-export function dashboardRoutes({ db, clock, wake, webUrl }: Parts): Hono {
+export function dashboardRoutes({ db, clock, wake, webUrl, published }: Parts): Hono {
   const pages = new Hono();
   const css = readFileSync(stylesheet(), "utf8");
   for (const path of ["/", "/runs/*", "/style.css"])
     pages.use(path, async (c, next) => {
-      if (!isLocal(c)) return c.text(closed, 403);
+      if (published || !isLocal(c)) return c.text(closed, 403);
       c.header("Content-Security-Policy", policy);
       c.header("X-Content-Type-Options", "nosniff");
       c.header("Referrer-Policy", "same-origin");
@@ -103,7 +110,7 @@ export function dashboardRoutes({ db, clock, wake, webUrl }: Parts): Hono {
 }
 
 const closed =
-  "The dashboard is open on the app's own machine only, until sign-in exists.\nReach it through a tunnel: ssh -L 3000:127.0.0.1:3000 HOST, then http://127.0.0.1:3000\n";
+  "The dashboard is open on the app's own machine only, and not at all while TRIMO_PUBLIC_URL names another, until sign-in exists.\n";
 const policy =
   "default-src 'none'; style-src 'self'; script-src 'unsafe-inline'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
 

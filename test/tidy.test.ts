@@ -17,10 +17,12 @@ const text = new Map(files.map((file) => [file, readFileSync(join(root, file), "
 const imports = new Map(files.map((file) => [file, importsOf(file)]));
 
 function importsOf(file: string): string[] {
-  const found = (text.get(file) ?? "").matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g);
-  return [...found].map(([, name = ""]) =>
-    name.startsWith(".") ? normalize(join(dirname(file), name)) : name,
+  const found = (text.get(file) ?? "").matchAll(
+    /^(?:import|export|\}).*?\bfrom\s+"([^"]+)"|\bimport\s*\(?\s*"([^"]+)"/gm,
   );
+  return [...found]
+    .map(([, from, direct]) => from ?? direct ?? "")
+    .map((name) => (name.startsWith(".") ? normalize(join(dirname(file), name)) : name));
 }
 const within = (folder: string) => files.filter((file) => file.startsWith(`${folder}/`));
 /** `file → import` for each import of these files that the rule does not allow. */

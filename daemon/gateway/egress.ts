@@ -1,6 +1,7 @@
 import { lookup } from "node:dns/promises";
 import { request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
 import { BlockList, connect, isIP, type Socket } from "node:net";
+import { networkInterfaces } from "node:os";
 import type { Duplex } from "node:stream";
 import { matchesHost } from "./host.ts";
 import { serverNameOf } from "./server-name.ts";
@@ -76,7 +77,10 @@ export async function forward(
     timeout: connectMsMax,
   });
   upstream.on("response", (answer) => {
-    response.writeHead(answer.statusCode ?? 502, answer.headers);
+    const status = answer.statusCode ?? 502;
+    // A server may send what Node will not pass on, such as a status of 099.
+    if (status < 200 || status > 599) return upstream.destroy(new Error(`HTTP status ${status}`));
+    response.writeHead(status, answer.headers);
     answer.pipe(response);
   });
   upstream.on("timeout", () => upstream.destroy(new Error("timed out")));
@@ -109,7 +113,7 @@ export async function decide(rules: Rules, target: string): Promise<Decision> {
   const addresses = await lookup(host, { all: true }).catch(() => []);
   const address = addresses.find((row) => byMachine || !isPrivate(row.address))?.address;
   if (!address) return no(addresses.length > 0 ? "a private address" : "no such host");
-  if (isNever(address)) return no("this machine itself");
+  if (isNever(address) || isOwn(address)) return no("this machine itself");
   return {
     host,
     port,
@@ -155,6 +159,13 @@ function check(list: BlockList, address: string): boolean {
   const plain = mapped ?? address;
   return list.check(plain, isIP(plain) === 6 ? "ipv6" : "ipv4");
 }
+/** Any of this machine's own addresses: what listens here is inside the firewall. */
+function isOwn(address: string): boolean {
+  return Object.values(networkInterfaces())
+    .flat()
+    .some((row) => row?.address === address.replace(/^::ffff:/i, ""));
+}
+
 const isNever = (address: string) => check(never, address);
 const isPrivate = (address: string) => isNever(address) || check(reserved, address);
 

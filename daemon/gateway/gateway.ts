@@ -10,6 +10,8 @@ export type Gateway = {
   follow(path: string, offset: number): MuxStream;
   /** The rest of a file as it is now. */
   read(path: string, offset: number): MuxStream;
+  /** Its last bytes. */
+  readEnd(path: string, bytes: number): MuxStream;
   closed: Promise<void>;
   close(): void;
 };
@@ -42,6 +44,7 @@ export function openGateway(
   return {
     follow: (path, offset) => mux.open({ kind: "tail", path, offset }),
     read: (path, offset) => mux.open({ kind: "read", path, offset }),
+    readEnd: (path, bytes) => mux.open({ kind: "read", path, offset: -bytes }),
     closed,
     close() {
       mux.close();
@@ -62,13 +65,13 @@ function serve(
     const url = request.url ?? "";
     if (url.startsWith("/repository.git/")) return serveGate(gate, request, response, pushed);
     if (url.startsWith("http://") && URL.canParse(url))
-      return void forward(rules, request, response, tell);
+      return void forward(rules, request, response, tell).catch(() => response.destroy());
     response.writeHead(404, { "content-type": "text/plain" });
     response.end("Trimo's gateway: git under /repository.git, everything else by proxy.\n");
   });
   server.on("connect", (request, client: Duplex, head: Buffer) => {
     client.on("error", () => {});
-    void tunnelOut(rules, request.url ?? "", client, head, tell);
+    tunnelOut(rules, request.url ?? "", client, head, tell).catch(() => client.destroy());
   });
   server.on("clientError", (_error, socket) => socket.destroy());
   return server;
@@ -80,6 +83,8 @@ function once(tell: (attempt: Attempt) => void): (attempt: Attempt) => void {
     const key = `${attempt.host} ${attempt.allowed} ${attempt.reason}`;
     if (told.has(key) || told.size >= toldMax) return;
     told.add(key);
-    tell(attempt);
+    // An agent chooses these texts; the wire has limits for them.
+    const { host, allowed, reason } = attempt;
+    tell({ host: host.slice(0, 300), allowed, reason: reason.slice(0, 200) });
   };
 }

@@ -35,6 +35,14 @@ const graceMs = 1_500;
 /** After the end, until the container stops by itself if nobody removes it. */
 const lingerMs = 30 * 60_000;
 const tailBytes = 8_000;
+/** Of one verify command's output. */
+const logBytesMax = 64 * 2 ** 20;
+/** Stands where output was left out. */
+const cutMark = "\n…\n";
+/** How long a pipe may stay open after all of its processes were ended. */
+const drainMs = 2_000;
+/** One step of git as the agent's user; a trap in its .git must not hold the run. */
+const gitMsMax = 10 * 60_000;
 
 /** On the volume, so that a rescue knows a whole checkout from the half of one. */
 const cloned = "/workspace/.git/trimo-cloned";
@@ -83,6 +91,8 @@ async function run(task: Task, deadline: number): Promise<boolean> {
   const finished = await runAgent(task, deadline);
   write({ type: "stage", stage: "committing" });
   const pushed = await commitAndPush(task);
+  // Git ran with the agent's own configuration, which may have started something.
+  await endAgent();
   if (stop.signal.aborted || !finished) return pushed;
   if (task.verify.length > 0) write({ type: "stage", stage: "verifying" });
   for (const [index, command] of task.verify.entries()) {
@@ -159,15 +169,15 @@ async function bootServices(task: Task) {
 
 /** Whether it ended by itself and well; only then is there something to verify. */
 async function runAgent(task: Task, deadline: number): Promise<boolean> {
-  const output = openSync(places.output, "a", 0o644);
   const child = spawn(...loginShell('cd /workspace && exec "$@"', task.command), {
-    stdio: ["ignore", output, output],
+    stdio: ["ignore", "pipe", "pipe"],
     detached: true,
   });
+  const output = capture(child, places.output, task.outputBytesMax);
   const oomBefore = oomKills();
   let cut: "time" | "output" | "memory" | null = null;
   const watch = setInterval(() => {
-    if (statSync(places.output).size > task.outputBytesMax) cut = "output";
+    if (output.full()) cut = "output";
     if (Date.now() > deadline) cut = "time";
     if (cut) void endAgent();
   }, 250);
@@ -180,23 +190,26 @@ async function runAgent(task: Task, deadline: number): Promise<boolean> {
   if (end.error) appendFileSync(places.output, `${end.error}\n`);
   // What it left running must not touch the tree while it is committed and verified.
   await endAgent();
+  await output.closed();
   if (!cut && end.exit !== 0 && oomKills() > oomBefore) cut = "memory";
   write({ type: "agent", exit: end.exit, signal: end.signal, cut });
   return end.exit === 0 && !cut;
 }
 
 async function verify(index: number, command: string, deadline: number) {
-  const log = openSync(places.verify(index), "a", 0o644);
   const startedAt = Date.now();
-  const child = spawn(...loginShell('cd /workspace && eval "$1"', [command]), {
-    stdio: ["ignore", log, log],
+  // Not a login shell: the agent may have left a ~/.bash_profile that says all is well.
+  const child = spawn(...agentShell('. /etc/profile; cd /workspace && eval "$1"', [command]), {
+    stdio: ["ignore", "pipe", "pipe"],
     detached: true,
   });
+  const log = capture(child, places.verify(index), logBytesMax);
   const stopped = () => void endAgent();
   stop.signal.addEventListener("abort", stopped);
   const end = await ended(child, Math.max(1_000, deadline - Date.now()));
   stop.signal.removeEventListener("abort", stopped);
   await endAgent();
+  await log.closed();
   if (end.late) appendFileSync(places.verify(index), "the run's time was up\n");
   const exit = end.exit ?? (end.late ? 124 : 137);
   write({ type: "receipt", index, command, exit, durationMs: Date.now() - startedAt });
@@ -273,9 +286,46 @@ const asUser = [
 
 /** A login shell of the agent's, first in line when memory runs out. */
 function loginShell(script: string, args: string[]): [string, string[]] {
+  return shell(["-l"], script, args);
+}
+
+/** A shell of the agent's user that reads nothing of its home. */
+function agentShell(script: string, args: string[]): [string, string[]] {
+  return shell(["--noprofile", "--norc"], script, args);
+}
+
+function shell(options: string[], script: string, args: string[]): [string, string[]] {
   const [command = "", ...flags] = asUser;
   const first = `echo 800 > /proc/self/oom_score_adj 2>/dev/null; ${script}`;
-  return [command, [...flags, "/bin/bash", "-lc", first, "trimo", ...args]];
+  return [command, [...flags, "/bin/bash", ...options, "-c", first, "trimo", ...args]];
+}
+
+/**
+ * Copies what a process prints to a file, up to a limit, and the end of what comes after it. By a
+ * pipe: with the file itself in hand it could make it any size.
+ */
+function capture(child: ChildProcess, path: string, bytesMax: number) {
+  appendFileSync(path, "", { mode: 0o644 });
+  let bytes = 0;
+  let after = Buffer.alloc(0);
+  const take = (chunk: Buffer) => {
+    const room = Math.max(0, bytesMax - bytes);
+    if (room > 0) appendFileSync(path, chunk.subarray(0, room));
+    if (chunk.length > room)
+      after = Buffer.concat([after, chunk.subarray(room)]).subarray(-tailBytes);
+    bytes += chunk.length;
+  };
+  child.stdout?.on("data", take);
+  child.stderr?.on("data", take);
+  const closed = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  return {
+    full: () => bytes > bytesMax,
+    /** All of it is in the file; a process that cannot be ended is not waited for. */
+    async closed() {
+      await Promise.race([closed, pause(drainMs)]);
+      if (after.length > 0) appendFileSync(path, Buffer.concat([Buffer.from(cutMark), after]));
+    },
+  };
 }
 
 function asAgent(command: string[]): Promise<{ exit: number; output: string }> {
@@ -284,7 +334,7 @@ function asAgent(command: string[]): Promise<{ exit: number; output: string }> {
     execFile(
       file,
       [...flags, ...command],
-      { cwd: "/", maxBuffer: 1024 * 1024 },
+      { cwd: "/", maxBuffer: 1024 * 1024, timeout: gitMsMax, killSignal: "SIGKILL" },
       (error, stdout, stderr) => {
         const exit = error ? (typeof error.code === "number" ? error.code : 1) : 0;
         resolve({ exit, output: `${stdout}${stderr}`.trim().slice(-tailBytes) });

@@ -20,6 +20,7 @@ const streamsMax = 4096;
 export type Purpose =
   | { kind: "connection" }
   | { kind: "tail"; path: string; offset: number }
+  /** A negative offset counts from the end. */
   | { kind: "read"; path: string; offset: number };
 
 export class Mux {

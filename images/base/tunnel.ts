@@ -67,7 +67,8 @@ async function copy(
 ) {
   const buffer = Buffer.alloc(readBytes);
   const changes = purpose.kind === "tail" ? announce(purpose.path, signal) : null;
-  for (let at = purpose.offset; !signal.aborted; ) {
+  const size = purpose.offset < 0 ? (await file.stat()).size : 0;
+  for (let at = Math.max(0, size + purpose.offset); !signal.aborted; ) {
     const { bytesRead } = await file.read(buffer, 0, readBytes, at);
     at += bytesRead;
     if (bytesRead > 0) {

@@ -268,16 +268,14 @@ test("missed deliveries are asked for again; those here, under way or answered a
     redeliver: async (id: number) => void asked.push(id),
   } as unknown as GitHub;
   await db.write((tx) =>
-    tx
-      .insert(deliveries)
-      .values({
-        guid: "stored",
-        event: "ping",
-        payload: "",
-        state: "handled",
-        receivedAt: at,
-        dueAt: at,
-      }),
+    tx.insert(deliveries).values({
+      guid: "stored",
+      event: "ping",
+      payload: "",
+      state: "handled",
+      receivedAt: at,
+      dueAt: at,
+    }),
   );
   await recoverDeliveries({ ...sweepParts(), github });
   expect(asked).toEqual([1]);

@@ -82,32 +82,6 @@ test("unsigned, forged and changed deliveries are refused with a sentence, and n
   expect(await stored()).not.toContain("guid-2");
 });
 
-test("more than 26 MiB is refused, also when it comes without a length", async () => {
-  const body = "x".repeat(27 * 2 ** 20);
-  const announced = await send(body, headers(body, "guid-3")).then(
-    (answer) => answer.status,
-    () => 413,
-  );
-  expect(announced).toBe(413);
-  const stream = new ReadableStream({
-    start(controller) {
-      for (let i = 0; i < 27; i++) controller.enqueue(new Uint8Array(2 ** 20));
-      controller.close();
-    },
-  });
-  const chunked = await fetch(`${url}/api/github/webhooks`, {
-    method: "POST",
-    body: stream,
-    duplex: "half",
-    headers: headers(body, "guid-3"),
-  } as never).then(
-    (answer) => answer.status,
-    () => 413,
-  );
-  expect(chunked).toBe(413);
-  expect(await stored()).not.toContain("guid-3");
-});
-
 test("health is told from the database, and the pages are for this machine only", async () => {
   expect((await fetch(`${url}/healthz`)).status).toBe(200);
   expect((await fetch(url)).status).toBe(200);
@@ -140,10 +114,13 @@ test("the daemons' door knows its tokens and answers bad requests with what is w
   db.close();
   expect(await (await ask("claim", { key: "12345678" }, token)).json()).toEqual({ job: null });
   const invalid = await ask("claim", { key: 1 }, token);
-  expect([invalid.status, (await invalid.json()).code]).toEqual([422, "invalid"]);
+  expect([invalid.status, ((await invalid.json()) as { code: string }).code]).toEqual([
+    422,
+    "invalid",
+  ]);
   const hello = { protocol: 99, version: "0", slots: 1, repositories: [], agents: [], held: [] };
   const other = await ask("hello", hello, token);
-  expect([other.status, (await other.json()).error]).toEqual([
+  expect([other.status, ((await other.json()) as { error: string }).error]).toEqual([
     409,
     expect.stringContaining("install the same version"),
   ]);
@@ -153,4 +130,30 @@ test("the daemons' door knows its tokens and answers bad requests with what is w
     token,
   );
   expect(unknown.status).toBe(404);
+});
+
+test("more than 26 MiB is refused, also when it comes without a length", async () => {
+  const body = "x".repeat(27 * 2 ** 20);
+  const announced = await send(body, headers(body, "guid-3")).then(
+    (answer) => answer.status,
+    () => 413,
+  );
+  expect(announced).toBe(413);
+  const stream = new ReadableStream({
+    start(controller) {
+      for (let i = 0; i < 27; i++) controller.enqueue(new Uint8Array(2 ** 20));
+      controller.close();
+    },
+  });
+  const chunked = await fetch(`${url}/api/github/webhooks`, {
+    method: "POST",
+    body: stream,
+    duplex: "half",
+    headers: headers(body, "guid-3"),
+  } as never).then(
+    (answer) => answer.status,
+    () => 413,
+  );
+  expect(chunked).toBe(413);
+  expect(await stored()).not.toContain("guid-3");
 });

@@ -1,9 +1,10 @@
-import { execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
   commitsBetween,
@@ -34,27 +35,25 @@ const env = {
   GIT_COMMITTER_EMAIL: "a@b",
   GIT_TERMINAL_PROMPT: "0",
 };
-const git = (cwd: string, ...args: string[]) =>
-  execFileSync("git", ["-C", cwd, ...args], { env, stdio: "pipe" })
-    .toString()
-    .trim();
-const fails = (cwd: string, ...args: string[]): string => {
-  try {
-    git(cwd, ...args);
-  } catch (error) {
-    return String((error as { stderr: Buffer }).stderr);
-  }
-  throw new Error(`git ${args.join(" ")} was not refused`);
-};
+// Never synchronously: the gate is served by this very process.
+const run = promisify(execFile);
+async function git(cwd: string, ...args: string[]): Promise<string> {
+  return (await run("git", ["-C", cwd, ...args], { env })).stdout.trim();
+}
+async function fails(cwd: string, ...args: string[]): Promise<string> {
+  const answer = await git(cwd, ...args).catch((error) => error as { stderr: string });
+  if (typeof answer === "string") throw new Error(`git ${args.join(" ")} was not refused`);
+  return answer.stderr;
+}
 
 beforeAll(async () => {
-  execFileSync("git", ["init", "-q", "--bare", "-b", "trunk", remote], { env });
-  execFileSync("git", ["init", "-q", "-b", "trunk", join(folder, "seed")], { env });
-  execFileSync("mkdir", ["-p", join(folder, "seed/.github")]);
+  await run("git", ["init", "-q", "--bare", "-b", "trunk", remote], { env });
+  await run("git", ["init", "-q", "-b", "trunk", join(folder, "seed")], { env });
+  await run("mkdir", ["-p", join(folder, "seed/.github")], { env });
   writeFileSync(join(folder, "seed/.github/trimo.yml"), "agent: hello\n");
-  git(join(folder, "seed"), "add", "-A");
-  git(join(folder, "seed"), "commit", "-qm", "Begin");
-  git(
+  await git(join(folder, "seed"), "add", "-A");
+  await git(join(folder, "seed"), "commit", "-qm", "Begin");
+  await git(
     join(folder, "seed"),
     "push",
     "-q",
@@ -81,7 +80,7 @@ beforeAll(async () => {
   );
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/repository.git`;
-  execFileSync("git", ["clone", "-q", "-b", "trimo/1-x", url, work], { env, stdio: "pipe" });
+  await run("git", ["clone", "-q", "-b", "trimo/1-x", url, work], { env });
 });
 afterAll(() => {
   server.close();
@@ -98,26 +97,26 @@ test("a mirror knows the remote's own default branch, the pipeline's branch when
   );
   expect(again.branchSha).toBeNull();
   expect(again.trimoYml).toBe("agent: hello\n");
-  expect(again.defaultSha).toBe(git(remote, "rev-parse", "trunk"));
+  expect(again.defaultSha).toBe(await git(remote, "rev-parse", "trunk"));
 });
 
 test("a clone has the one branch, a commit goes forward, and its push is told", async () => {
-  expect(git(work, "branch", "-r").replace(/\s+/g, " ")).not.toMatch(/secret|trunk/);
+  expect((await git(work, "branch", "-r")).replace(/\s+/g, " ")).not.toMatch(/secret|trunk/);
   const before = await gateHead(gate);
-  git(work, "commit", "--allow-empty", "-qm", "One\n\nwith a body");
-  git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
+  await git(work, "commit", "--allow-empty", "-qm", "One\n\nwith a body");
+  await git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
   const after = await gateHead(gate);
   expect(await commitsBetween(gate, before, after)).toEqual([{ sha: after, subject: "One" }]);
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(pushes).toBe(1);
 });
 
-test("what is not forward on the one branch is refused with a sentence", () => {
-  git(work, "commit", "--allow-empty", "-qm", "Two");
-  git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
-  git(work, "reset", "-q", "--hard", "HEAD~1");
-  git(work, "commit", "--allow-empty", "-qm", "Other");
-  expect(fails(work, "push", "--force", "origin", "HEAD:trimo/1-x")).toContain(
+test("what is not forward on the one branch is refused with a sentence", async () => {
+  await git(work, "commit", "--allow-empty", "-qm", "Two");
+  await git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
+  await git(work, "reset", "-q", "--hard", "HEAD~1");
+  await git(work, "commit", "--allow-empty", "-qm", "Other");
+  expect(await fails(work, "push", "--force", "origin", "HEAD:trimo/1-x")).toContain(
     "history only goes forward",
   );
   for (const target of [
@@ -129,28 +128,36 @@ test("what is not forward on the one branch is refused with a sentence", () => {
     "HEAD:refs/replace/x",
     "HEAD:refs/trimo/x",
   ])
-    expect(fails(work, "push", "--force", "origin", target)).toMatch(
+    expect(await fails(work, "push", "--force", "origin", target)).toMatch(
       /only the branch|deny|refus|reject/,
     );
-  expect(fails(work, "push", "origin", ":trimo/1-x")).toMatch(/deleted|delet/);
-  git(work, "reset", "-q", "--hard", "@{u}");
+  expect(await fails(work, "push", "origin", ":trimo/1-x")).toMatch(/deleted|delet/);
+  await git(work, "reset", "-q", "--hard", "@{u}");
 });
 
-test("objects of other branches cannot be had by their id", () => {
-  git(join(folder, "seed"), "checkout", "-q", "-b", "hidden");
-  git(join(folder, "seed"), "commit", "--allow-empty", "-qm", "Hidden");
-  const hidden = git(join(folder, "seed"), "rev-parse", "HEAD");
-  git(join(folder, "data/mirrors/acme/app.git"), "fetch", "-q", join(folder, "seed"), "hidden");
+test("objects of other branches cannot be had by their id", async () => {
+  await git(join(folder, "seed"), "checkout", "-q", "-b", "hidden");
+  await git(join(folder, "seed"), "commit", "--allow-empty", "-qm", "Hidden");
+  const hidden = await git(join(folder, "seed"), "rev-parse", "HEAD");
+  await git(
+    join(folder, "data/mirrors/acme/app.git"),
+    "fetch",
+    "-q",
+    join(folder, "seed"),
+    "hidden",
+  );
   // The container's git speaks protocol 0: its wish for version 2 is not passed on.
-  expect(fails(work, "fetch", "origin", hidden)).toMatch(/not our ref|unadvertised|not allow/);
+  expect(await fails(work, "fetch", "origin", hidden)).toMatch(
+    /not our ref|unadvertised|not allow/,
+  );
 });
 
-test("a file over GitHub's limit is refused before it comes as far as GitHub", () => {
-  execFileSync("truncate", ["-s", String(101 * 2 ** 20), join(work, "BIG")]);
-  git(work, "add", "BIG");
-  git(work, "commit", "-qm", "Big");
-  expect(fails(work, "push", "origin", "HEAD:trimo/1-x")).toContain("GitHub takes at most");
-  git(work, "reset", "-q", "--hard", "HEAD~1");
+test("a file over GitHub's limit is refused before it comes as far as GitHub", async () => {
+  await run("truncate", ["-s", String(101 * 2 ** 20), join(work, "BIG")], { env });
+  await git(work, "add", "BIG");
+  await git(work, "commit", "-qm", "Big");
+  expect(await fails(work, "push", "origin", "HEAD:trimo/1-x")).toContain("GitHub takes at most");
+  await git(work, "reset", "-q", "--hard", "HEAD~1");
 });
 
 test("nothing but clone, fetch and push is served", async () => {
@@ -170,11 +177,11 @@ test("nothing but clone, fetch and push is served", async () => {
 test("on to the remote forward only: a branch that somebody moved is never overwritten", async () => {
   const head = await gateHead(gate);
   expect(await pushOn(gate, remote, "token", head)).toBe("pushed");
-  const theirs = git(join(folder, "seed"), "rev-parse", "hidden");
-  git(join(folder, "seed"), "push", "-qf", remote, "hidden:refs/heads/trimo/1-x");
-  git(work, "commit", "--allow-empty", "-qm", "Three");
-  git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
+  const theirs = await git(join(folder, "seed"), "rev-parse", "hidden");
+  await git(join(folder, "seed"), "push", "-qf", remote, "hidden:refs/heads/trimo/1-x");
+  await git(work, "commit", "--allow-empty", "-qm", "Three");
+  await git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
   expect(await pushOn(gate, remote, "token", await gateHead(gate))).toBe("moved");
-  expect(git(remote, "rev-parse", "trimo/1-x")).toBe(theirs);
+  expect(await git(remote, "rev-parse", "trimo/1-x")).toBe(theirs);
   expect(await pushOn(gate, join(folder, "nowhere"), "token", head)).toHaveProperty("unreachable");
 });
