@@ -2,7 +2,7 @@ import type { Permission } from "./github.ts";
 import { AgentName, ImageName } from "./protocol/names.ts";
 
 /** What people may write, in one table that also prints `/trimo help`. */
-export const commands = {
+const commands = {
   run: { usage: "run [agent=NAME] [image=NAME] [prompt]", does: "runs an agent on this issue" },
   fix: { usage: "fix PROMPT", does: "corrects the last run, on top of its commits" },
   continue: { usage: "continue [prompt]", does: "the next run, on all that came before" },

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Client, createClient } from "@libsql/client/sqlite3";
@@ -13,7 +13,7 @@ import * as schema from "./schema.ts";
  * connection, and a connection that once met SQLITE_BUSY fails each later commit until reconnect).
  */
 export type Tx = Parameters<Parameters<LibSQLDatabase<typeof schema>["transaction"]>[0]>[0];
-export type Reader = Omit<LibSQLDatabase<typeof schema>, "insert" | "update" | "delete">;
+type Reader = Omit<LibSQLDatabase<typeof schema>, "insert" | "update" | "delete">;
 export type Database = {
   read: Reader;
   /** Runs `work` in one IMMEDIATE transaction; it is run again when another process held the file. */
@@ -94,10 +94,4 @@ function migrationsFolder(): string {
 /** What a token is stored as. */
 export function hashOf(text: string): string {
   return createHash("sha256").update(text).digest("hex");
-}
-
-/** For messages: which version of Trimo this is. */
-export function trimoVersion(): string {
-  const manifest = join(dirname(migrationsFolder()), "package.json");
-  return JSON.parse(readFileSync(manifest, "utf8")).version;
 }

@@ -32,7 +32,7 @@ export type CheckBody = {
   summary: string;
   text?: string;
 };
-export type Pull = {
+type Pull = {
   number: number;
   nodeId: string;
   state: "draft" | "open" | "closed";

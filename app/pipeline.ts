@@ -78,7 +78,7 @@ export async function record(tx: Tx, id: string, changes: Partial<typeof pipelin
 }
 
 /** `trimo/{number}-{slug}` → `trimo/12-leap-second`; an emoji title gives `trimo/12-work`. */
-export function branchName(template: string, number: number, title: string): string {
+function branchName(template: string, number: number, title: string): string {
   return template.replaceAll("{number}", String(number)).replaceAll("{slug}", slug(title));
 }
 

@@ -64,7 +64,7 @@ export async function claimNext(
 }
 
 /** Whether this daemon may and can execute the run. */
-export function suits(run: Run, daemon: Daemon): boolean {
+function suits(run: Run, daemon: Daemon): boolean {
   const account = run.repository.split("/")[0]?.toLowerCase();
   if (daemon.account && daemon.account.toLowerCase() !== account) return false;
   if (!isServed(run.repository, daemon.repositories)) return false;

@@ -22,8 +22,7 @@ const moves = {
   lost: [],
 } satisfies Record<RunState, RunState[]>;
 
-export const liveStates: RunState[] = ["claimed", "running"];
-export const openStates: RunState[] = ["queued", "claimed", "running"];
+const openStates: RunState[] = ["queued", "claimed", "running"];
 export const isOver = (state: RunState): boolean => moves[state].length === 0;
 
 /** Adds a run to the end of its pipeline's line, with its first event and wanted reports. */

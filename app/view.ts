@@ -6,7 +6,7 @@ import { findRun, type Run } from "./run.ts";
 import { events, runs } from "./schema.ts";
 
 type Receipt = Omit<Extract<Event, { type: "receipt" }>, "seq" | "at" | "type">;
-export type StageTime = { stage: Stage; durationMs: number | null };
+type StageTime = { stage: Stage; durationMs: number | null };
 
 /** All that a comment, a check run, a pull request or a page says of a run. */
 export type RunView = {

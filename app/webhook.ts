@@ -178,9 +178,3 @@ export async function forgetOldDeliveries(db: Database, at: number) {
       .where(and(ne(deliveries.state, "pending"), lt(deliveries.receivedAt, at - keptMs))),
   );
 }
-
-/** When a delivery was last stored; null when none ever was. */
-export async function lastDelivery(db: Database): Promise<number | null> {
-  const [row] = await db.read.select({ at: sql<number | null>`max(received_at)` }).from(deliveries);
-  return row?.at ?? null;
-}

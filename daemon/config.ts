@@ -12,7 +12,7 @@ const Agent = z.strictObject({
   /** The command line, run in a login shell's environment inside the container. */
   command: z.array(z.string().min(1)).min(1),
 });
-export type Agent = z.infer<typeof Agent>;
+type Agent = z.infer<typeof Agent>;
 
 const DaemonYml = z.strictObject({
   server: z.url({ protocol: /^https?$/ }).optional(),
@@ -31,7 +31,7 @@ const DaemonYml = z.strictObject({
   agents: z.record(AgentName, Agent).default({}),
 });
 
-export type Ceilings = {
+type Ceilings = {
   cpus: number;
   memory: string;
   pids: number;

@@ -1,6 +1,6 @@
 import type { ContainerCreateOptions } from "dockerode";
 
-export const runLabel = "dev.trimo.run";
+const runLabel = "dev.trimo.run";
 export const daemonLabel = "dev.trimo.daemon";
 
 /** The seven that preboot needs to start services as their own users; the agent gets none of them. */

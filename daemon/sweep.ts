@@ -28,7 +28,7 @@ export async function sweepLoop(parts: Parts, signal: AbortSignal) {
 }
 
 /** Only what carries this daemon's own label, and of that only what no record speaks of. */
-export async function sweep({ docker, log, data, identity }: Parts) {
+async function sweep({ docker, log, data, identity }: Parts) {
   const label = `${daemonLabel}=${identity}`;
   const containers = await ownedContainers(docker, label);
   const volumes = await ownedVolumes(docker, label);

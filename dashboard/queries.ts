@@ -42,11 +42,3 @@ export async function machines(db: Database): Promise<Machine[]> {
     .groupBy(runs.daemon);
   return rows.map((row) => ({ ...row, busy: busy.find((b) => b.name === row.name)?.n ?? 0 }));
 }
-
-export async function pipelineRuns(db: Database, pipelineId: string) {
-  return await db.read
-    .select()
-    .from(runs)
-    .where(eq(runs.pipelineId, pipelineId))
-    .orderBy(runs.number);
-}

@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { stringify } from "yaml";
-import { type StandIn, startStandIn } from "./github/standin.ts";
+import { startStandIn } from "./github/standin.ts";
 
 // The whole of Trimo, real but for GitHub: the app and its daemons as processes of their own, which a
 // test may kill, before the stand-in.
@@ -183,5 +183,3 @@ export async function until<T>(
     await new Promise((resolve) => setTimeout(resolve, 40));
   }
 }
-
-export type { StandIn };

@@ -1,7 +1,7 @@
 import type { Fact } from "../../app/protocol/wire.ts";
 
 /** How an agent ended, as far as its own output and exit say. */
-export type AgentEnd = { exit: number | null; signal: string | null };
+type AgentEnd = { exit: number | null; signal: string | null };
 
 /** What makes a program that edits a checkout an agent of Trimo. One file each in this folder. */
 export type Adapter = {

@@ -22,7 +22,7 @@ export type Seed = {
   port?: number;
 };
 
-export type CheckRun = {
+type CheckRun = {
   id: number;
   repository: string;
   head_sha: string;
@@ -70,7 +70,7 @@ const slug = "trimo";
 /** GitHub's limit for summary and text of a check run, in bytes. */
 const checkBytesMax = 65_535;
 
-export type StandIn = Awaited<ReturnType<typeof startStandIn>>;
+type StandIn = Awaited<ReturnType<typeof startStandIn>>;
 
 export async function startStandIn(seed: Seed) {
   const root = await mkdtemp(join(tmpdir(), "trimo-github-"));
