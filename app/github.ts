@@ -1,3 +1,4 @@
+import type { EmitterWebhookEvent } from "@octokit/webhooks";
 import type { Logger } from "pino";
 import { Probot, ProbotOctokit } from "probot";
 import { z } from "zod";
@@ -175,7 +176,7 @@ export function createGitHub(config: Config, log: Logger): GitHub {
       return await probot.webhooks.verify(body, signature);
     },
     receive: ({ guid, event, payload }) =>
-      probot.receive({ id: guid, name: event as never, payload: payload as never }),
+      probot.receive({ id: guid, name: event, payload } as EmitterWebhookEvent),
     onLabeled(handler) {
       probot.on("issues.labeled", (context) => handler(context.id, Labeled.parse(context.payload)));
     },

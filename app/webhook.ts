@@ -1,4 +1,4 @@
-import { and, asc, eq, lt, lte, min, ne, sql } from "drizzle-orm";
+import { and, asc, eq, lt, lte, min, ne } from "drizzle-orm";
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import type { Logger } from "pino";

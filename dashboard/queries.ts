@@ -1,4 +1,4 @@
-import { count, desc, eq, inArray, sql } from "drizzle-orm";
+import { count, desc, inArray, sql } from "drizzle-orm";
 import type { Database } from "../app/database.ts";
 import { daemons, pipelines, runs } from "../app/schema.ts";
 

@@ -70,8 +70,6 @@ const slug = "trimo";
 /** GitHub's limit for summary and text of a check run, in bytes. */
 const checkBytesMax = 65_535;
 
-type StandIn = Awaited<ReturnType<typeof startStandIn>>;
-
 export async function startStandIn(seed: Seed) {
   const root = await mkdtemp(join(tmpdir(), "trimo-github-"));
   const repositories = new Repositories(root);
