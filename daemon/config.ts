@@ -12,7 +12,6 @@ const Agent = z.strictObject({
   /** The command line, run in a login shell's environment inside the container. */
   command: z.array(z.string().min(1)).min(1),
 });
-type Agent = z.infer<typeof Agent>;
 
 const DaemonYml = z.strictObject({
   server: z.url({ protocol: /^https?$/ }).optional(),
