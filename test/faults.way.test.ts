@@ -284,18 +284,17 @@ describe("an image", () => {
     ["whose preboot fails", badImage, "preboot_failed", "the port 5432 is taken"],
     ["that the machine may not start", "evil/miner:1", "image_refused", "daemon.yml"],
   ];
-  test.each(cases)(
-    "%s fails the run with its code, the output's end and what to do",
-    async (_name, name, code, words) => {
-      const issue = await rig.github.openIssue("ana", repository, `Image ${code}`, "");
-      await rig.github.comment("ana", repository, issue, `/trimo run image=${name}`);
-      const end = await finalComment(issue);
-      expect(end.body).toContain("❌ **Run 1**");
-      expect(end.body).toContain(code);
-      expect(end.body).toContain(words);
-      await until("nothing left behind", () => leftovers(rig).length === 0);
-    },
-  );
+  test.each(
+    cases,
+  )("%s fails the run with its code, the output's end and what to do", async (_name, name, code, words) => {
+    const issue = await rig.github.openIssue("ana", repository, `Image ${code}`, "");
+    await rig.github.comment("ana", repository, issue, `/trimo run image=${name}`);
+    const end = await finalComment(issue);
+    expect(end.body).toContain("❌ **Run 1**");
+    expect(end.body).toContain(code);
+    expect(end.body).toContain(words);
+    await until("nothing left behind", () => leftovers(rig).length === 0);
+  });
 });
 
 test("an agent that ignores SIGTERM and leaves children is gone within five seconds of the command", async () => {

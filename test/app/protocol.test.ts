@@ -18,12 +18,15 @@ test("a changed wire schema needs a new line in version.ts's history", () => {
   expect(hash).toBe(known[protocolVersion]);
 });
 
-test.each(["main", "trimo/12-leap-second", "feature/x_y.z", "a@b", "dependabot/npm/x-1.2.3"])(
-  "%s is a branch name",
-  (name) => {
-    expect(BranchName.safeParse(name).success).toBe(true);
-  },
-);
+test.each([
+  "main",
+  "trimo/12-leap-second",
+  "feature/x_y.z",
+  "a@b",
+  "dependabot/npm/x-1.2.3",
+])("%s is a branch name", (name) => {
+  expect(BranchName.safeParse(name).success).toBe(true);
+});
 test.each([
   "",
   "-x",
@@ -49,19 +52,27 @@ test.each([
 test.each(["acme/app", "A-b/c.d_e", "x/y-z"])("%s is a repository", (name) => {
   expect(RepositoryName.safeParse(name).success).toBe(true);
 });
-test.each(["acme", "acme/../x", "acme/..", "acme/.", "../x/y", "a/b/c", "-a/b", "a b/c", "a/b c"])(
-  "%j is no repository",
-  (name) => {
-    expect(RepositoryName.safeParse(name).success).toBe(false);
-  },
-);
+test.each([
+  "acme",
+  "acme/../x",
+  "acme/..",
+  "acme/.",
+  "../x/y",
+  "a/b/c",
+  "-a/b",
+  "a b/c",
+  "a/b c",
+])("%j is no repository", (name) => {
+  expect(RepositoryName.safeParse(name).success).toBe(false);
+});
 
-test.each(["trimo/base:bookworm", "localhost:5000/a/b:1", `a@sha256:${"0".repeat(64)}`])(
-  "%s is an image",
-  (name) => {
-    expect(ImageName.safeParse(name).success).toBe(true);
-  },
-);
+test.each([
+  "trimo/base:bookworm",
+  "localhost:5000/a/b:1",
+  `a@sha256:${"0".repeat(64)}`,
+])("%s is an image", (name) => {
+  expect(ImageName.safeParse(name).success).toBe(true);
+});
 test.each(["", "-v", "a b", "a;b", "A", "a\n"])("%j is no image", (name) => {
   expect(ImageName.safeParse(name).success).toBe(false);
 });
