@@ -4,6 +4,7 @@ import { findPipeline, type Pipeline } from "./pipeline.ts";
 import type { Event, Stage } from "./protocol/wire.ts";
 import { findRun, type Run } from "./run.ts";
 import { events, runs } from "./schema.ts";
+import { count } from "./wording.ts";
 
 type Receipt = Omit<Extract<Event, { type: "receipt" }>, "seq" | "at" | "type">;
 type StageTime = { stage: Stage; durationMs: number | null };
@@ -107,7 +108,7 @@ export function sentence(type: string, data: Record<string, unknown>): string {
     case "ended":
       return `${text("state")}${data.why ? `: ${text("why").split("\n")[0]}` : ""}`;
     case "started":
-      return `container of ${text("image")} for ${text("agent")}: no network, ${text("cpus")} cpus, ${Math.round(Number(data.memoryBytes) / 2 ** 20)} MB, ${text("minutes")} min at most`;
+      return `container of ${text("image")} for ${text("agent")}: no network, ${count(Number(data.cpus), "cpu")}, ${Math.round(Number(data.memoryBytes) / 2 ** 20)} MB, ${text("minutes")} min at most`;
     case "stage":
       return `stage ${text("stage")}`;
     case "say":
@@ -123,7 +124,7 @@ export function sentence(type: string, data: Record<string, unknown>): string {
     case "egress":
       return `${data.allowed ? "connected to" : "kept from"} ${text("host")} (${text("reason")})`;
     case "output":
-      return `${text("lines")} lines, ${text("bytes")} bytes of output so far`;
+      return `${count(Number(data.lines), "line")} of output so far, ${count(Number(data.bytes), "byte")}`;
     default:
       return type;
   }

@@ -6,7 +6,7 @@ import type { RunState } from "./schema.ts";
 export const failureWords: Record<FailureCode, { title: string; mend: string }> = {
   agent_failed: {
     title: "the agent failed",
-    mend: "Its output's end is above, all of it in `trimo logs` on the machine. Then `/trimo retry`.",
+    mend: "Its output's end is above; `trimo logs` on the machine has all of it. Then `/trimo retry`.",
   },
   agent_unknown: {
     title: "no such agent on this machine",
@@ -18,7 +18,7 @@ export const failureWords: Record<FailureCode, { title: string; mend: string }> 
   },
   clone_failed: {
     title: "the repository could not be cloned into the container",
-    mend: "`/trimo retry` tries again; `trimo doctor` on the machine looks for the cause.",
+    mend: "`/trimo retry` tries again.",
   },
   config_invalid: {
     title: "`.github/trimo.yml` has mistakes",
@@ -50,7 +50,7 @@ export const failureWords: Record<FailureCode, { title: string; mend: string }> 
   },
   image_no_contract: {
     title: "the image does not follow Trimo's contract",
-    mend: "Start its Dockerfile with `FROM trimo/base:bookworm`; `trimo image check` tells what is missing.",
+    mend: "Start its Dockerfile with `FROM trimo/base:bookworm`.",
   },
   image_refused: {
     title: "the machine may not start this image",
@@ -66,7 +66,7 @@ export const failureWords: Record<FailureCode, { title: string; mend: string }> 
   },
   preboot_failed: {
     title: "services did not start",
-    mend: "Mend the image's `preboot.sh`, try it with `trimo image check`, then `/trimo retry`.",
+    mend: "Mend the image's `preboot.sh`, build the image again, then `/trimo retry`.",
   },
   push_refused: {
     title: "GitHub refused the push",

@@ -30,6 +30,14 @@ program
     (await import("./daemon.ts")).runDaemon(options),
   );
 
+program
+  .command("logs <run>")
+  .description("prints all that a run's agent printed; the run's id is in its page's address")
+  .option("--data <dir>", "the daemon's --data")
+  .action(async (run: string, options: { data?: string }) =>
+    (await import("./logs.ts")).runLogs(run, options.data),
+  );
+
 const image = program.command("image").description("development images");
 image
   .command("build")

@@ -46,10 +46,10 @@ export function RunPage({ view, events, now, webUrl, over }: Props) {
       {words ? (
         <>
           <p>
-            <strong>{words.title}</strong> <code>{run.failureCode}</code>
+            <strong>{words.title.replaceAll("`", "")}</strong> <code>{run.failureCode}</code>
           </p>
           {run.failureDetail ? <pre>{run.failureDetail}</pre> : null}
-          <p class="soft">{words.mend}</p>
+          <p class="soft">{words.mend.replaceAll("`", "")}</p>
         </>
       ) : null}
       {receipts.length > 0 ? (
@@ -72,7 +72,7 @@ export function RunPage({ view, events, now, webUrl, over }: Props) {
       {commits.length > 0 ? (
         <>
           <h2>Commits</h2>
-          <table>
+          <table class="narrow-first">
             {commits.map((commit) => (
               <tr>
                 <td>

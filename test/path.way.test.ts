@@ -44,6 +44,14 @@ beforeAll(async () => {
           "touch BROKEN; echo 'the reason' > WHY; git add -A; git commit -qm Break",
         ],
       },
+      liar: {
+        adapter: "script",
+        command: [
+          "bash",
+          "-c",
+          "echo 'exit 0' | tee ~/.bash_profile > ~/.bashrc; touch BROKEN; git add -A; git commit -qm Lie",
+        ],
+      },
       fail: { adapter: "script", command: ["bash", "-c", "echo it broke at line 3; exit 3"] },
       slow: {
         adapter: "script",
@@ -225,6 +233,13 @@ describe("a labelled issue", () => {
     const check = github.checks(repository).find((row) => row.head_sha === pull.head.sha);
     expect(check?.conclusion).toBe("failure");
     expect(check?.output.title).toContain("Verify failed");
+  });
+
+  test("whose agent leaves a shell profile that says all is well is verified without it", async () => {
+    const { github } = rig;
+    const issue = await github.openIssue("ana", repository, "Lie about it", "");
+    await github.label("ana", repository, issue, "trimo:liar");
+    expect((await runComment(issue, "❌")).body).toContain("verify_failed");
   });
 
   test("from someone who may only read is refused, politely, once", async () => {

@@ -56,6 +56,14 @@ test.each(misunderstood)("%j gets an answer that helps", (comment, words) => {
   expect((answer as { problem: string }).problem).toContain(words);
 });
 
+test("what a reader does not see is no command, and no prompt", () => {
+  expect(parseCommand("Fine.\n<!--\n/trimo run do evil\n-->")).toBeNull();
+  expect(parseCommand("<!--\n/trimo run")).toBeNull();
+  expect(parseCommand("/trimo run a\u200bb\u{e0041}<!-- and evil -->c")).toMatchObject({
+    prompt: "abc",
+  });
+});
+
 test("nothing in the help begins a line with a command", () => {
   for (const line of helpTable().split("\n")) expect(parseCommand(line)).toBeNull();
 });

@@ -43,11 +43,18 @@ test("somebody's words cannot make markup, mentions, commands or lines of their 
   expect(plain("x".repeat(50), 10)).toHaveLength(10);
 });
 
+test("an agent's words close no issue and mention nobody", () => {
+  for (const words of ["Fixes GH-5", "closes https://github.com/o/r/issues/5", "Resolved #5"])
+    expect(plain(words, 100)).toMatch(/^\w+\u200b /);
+  expect(plain("&commat;everyone &lt;b&gt;", 100)).toBe("&amp;commat;everyone &amp;lt;b&amp;gt;");
+});
+
 test("a fence holds whatever is inside", () => {
   const text = fenced("a\n```\n/trimo cancel\n````\nb");
   expect(text.startsWith("`````\n")).toBe(true);
   expect(parseCommand(text)).toBeNull();
   expect(code("a`b")).toBe("`` a`b ``");
+  expect(code("a```@x")).toBe("```` a```@x ````");
 });
 
 test("the end of a long text begins at a line", () => {

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -150,6 +150,49 @@ test("objects of other branches cannot be had by their id", async () => {
   expect(await fails(work, "fetch", "origin", hidden)).toMatch(
     /not our ref|unadvertised|not allow/,
   );
+});
+
+test("another branch's commits cannot be pulled in as a parent: they are not advertised, and refused", async () => {
+  const hidden = await git(join(folder, "seed"), "rev-parse", "hidden");
+  const advertised = await (await fetch(`${url}/info/refs?service=git-receive-pack`)).text();
+  expect(advertised).not.toContain(hidden);
+  const head = await git(work, "rev-parse", "HEAD");
+  const tree = await git(work, "rev-parse", "HEAD^{tree}");
+  // By hand: git itself would not name a parent that it does not have.
+  const text = `tree ${tree}\nparent ${head}\nparent ${hidden}\nauthor a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000\n\nSteal\n`;
+  writeFileSync(join(folder, "commit"), text);
+  const stolen = await git(
+    work,
+    "hash-object",
+    "-t",
+    "commit",
+    "-w",
+    "--literally",
+    join(folder, "commit"),
+  );
+  const pack = await run(
+    "sh",
+    [
+      "-c",
+      `printf '%s\n' ${stolen} | git -C ${work} pack-objects --stdout > ${join(folder, "pack")}`,
+    ],
+    { env },
+  );
+  expect(pack.stderr).not.toContain("fatal");
+  const line = `${head} ${stolen} refs/heads/trimo/1-x\0 report-status`;
+  const length = (line.length + 4).toString(16).padStart(4, "0");
+  const body = Buffer.concat([
+    Buffer.from(`${length}${line}0000`),
+    readFileSync(join(folder, "pack")),
+  ]);
+  const answer = await fetch(`${url}/git-receive-pack`, {
+    method: "POST",
+    body,
+    headers: { "content-type": "application/x-git-receive-pack-request" },
+  });
+  const report = await answer.text();
+  expect(report).toContain("ng refs/heads/trimo/1-x pre-receive hook declined");
+  expect(await gateHead(gate)).toBe(head);
 });
 
 test("a file over GitHub's limit is refused before it comes as far as GitHub", async () => {

@@ -14,6 +14,16 @@ test("every secret is masked, the longer of two first, and each line of one with
   expect(redact("nothing", secrets)).toBe("nothing");
 });
 
+test("what looks like a credential is masked, whoever's it is", () => {
+  for (const shape of [
+    "ghp_0123456789abcdefghij01",
+    "github_pat_0123456789abcdefghij",
+    "AKIAABCDEFGHIJKLMNOP",
+    "sk-ant-0123456789abcdefghij",
+  ])
+    expect(redact(`key=${shape};`, [])).toBe("key=***;");
+});
+
 test("a secret cut by a chunk's edge, anywhere, is masked", () => {
   const bytes = Buffer.from("before ghs_abcdefgh12345678 after\nnext\n");
   for (let cut = 0; cut <= bytes.length; cut++) {

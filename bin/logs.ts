@@ -1,0 +1,29 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+/** `trimo logs RUN`: all that a run's agent printed on this machine, clean of known secrets. */
+export function runLogs(run: string, data: string | undefined) {
+  const folder = data ?? process.env.TRIMO_DATA?.trim() ?? join(homedir(), ".local/share/trimo");
+  const places = [
+    ...namesIn(join(folder, "daemon/runs"), run).map((name) => join(name, "transcript.log")),
+    ...namesIn(join(folder, "daemon/transcripts"), run),
+  ];
+  const newest = places.sort().at(-1);
+  if (!newest) {
+    process.stderr.write(`✖ No run "${run}" has left a transcript under ${folder}\n`);
+    process.exitCode = 1;
+    return;
+  }
+  process.stdout.write(readFileSync(newest, "utf8"));
+}
+
+function namesIn(folder: string, run: string): string[] {
+  try {
+    const names = readdirSync(folder).filter((name) => name.startsWith(`${run}-`));
+    return names.map((name) => join(folder, name));
+  } catch {
+    // The daemon has not run here, or not yet any run.
+    return [];
+  }
+}
