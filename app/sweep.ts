@@ -11,8 +11,8 @@ const leasesEveryMs = 5_000;
 const deliveriesEveryMs = 5 * 60_000;
 /** GitHub can redeliver what is at most three days old. */
 const redeliverableMs = 3 * 24 * 3_600_000;
-/** A delivery younger than this may still be on its way. */
-const underWayMs = 60_000;
+/** Attempts at one delivery, GitHub's first among them. */
+const triesMax = 5;
 /** A run that could not be started this often is given up. */
 const attemptsMax = 3;
 
@@ -69,15 +69,19 @@ export async function endLeases({ db, clock, wake }: Parts) {
   }
 }
 
-/** A failed or never answered delivery that is not in the inbox is asked for again. */
+/**
+ * A delivery whose every attempt failed and that is not in the inbox is asked for again. One that is
+ * just being stored may come a second time: its number is known then.
+ */
 export async function recoverDeliveries({ db, github, clock, log }: Parts) {
   const now = clock.now();
   const all = await github.deliveries(now - redeliverableMs);
   const succeeded = new Set(all.filter((row) => row.ok).map((row) => row.guid));
   const missed = new Map<string, number>();
-  for (const row of all)
-    if (!succeeded.has(row.guid) && row.deliveredAt < now - underWayMs)
-      missed.set(row.guid, row.id);
+  for (const row of all) if (!succeeded.has(row.guid)) missed.set(row.guid, row.id);
+  // One that this app refuses each time, for a wrong secret, is not asked for without end.
+  for (const guid of missed.keys())
+    if (all.filter((row) => row.guid === guid).length >= triesMax) missed.delete(guid);
   const known = await knownDeliveries(db, [...missed.keys()]);
   for (const [guid, id] of missed) {
     if (known.has(guid)) continue;

@@ -3,13 +3,13 @@ import { backoffMs } from "../app/protocol/pace.ts";
 import { protocolVersion } from "../app/protocol/version.ts";
 import type { Hello, HelloAnswer, Job } from "../app/protocol/wire.ts";
 import { forget, type Parts, removeBox, runJob } from "./job.ts";
-import { type Record, readRecords, runFolder } from "./record.ts";
+import { type Record, readRecords, runFolder, writeRecord } from "./record.ts";
 import { ServerError } from "./server.ts";
 
 /** A free slot asks by itself this often, should a wake-up be lost. */
 const askEveryMs = 20_000;
-/** A job that fails inside the daemon is gone on with this often. */
-const triesMax = 5;
+/** A job that fails inside the daemon is gone on with this often: minutes, as for Docker restarting. */
+const triesMax = 30;
 
 type Held = { job: Job; cancel: AbortController; done: Promise<void> };
 
@@ -176,6 +176,7 @@ export class Slots {
         if (wishes.leave.aborted) return;
         const folder = runFolder(config.data, job.run, job.attempt);
         record = readRecords(config.data).find((row) => row.folder === folder)?.record ?? null;
+        if (tries === triesMax - 1 && record) record = givenUp(record, folder, error);
       }
     }
   }
@@ -191,6 +192,22 @@ export class Slots {
       signal.addEventListener("abort", done, { once: true });
     });
   }
+}
+
+/** Nothing helped: the run ends, and its gate is kept for a person to look at. */
+function givenUp(record: Record, folder: string, error: unknown): Record {
+  const detail = `The run's commits are kept on the machine. ${String(error)}`.slice(0, 1_000);
+  const end = {
+    attempt: record.job.attempt,
+    lastSeq: 0,
+    outcome: "failed" as const,
+    failure: { code: "daemon_failed" as const, detail },
+    head: null,
+    changed: false,
+  };
+  const given = { ...record, keep: true, end: record.end ?? end };
+  writeRecord(folder, given);
+  return given;
 }
 
 const newKey = (): string => randomBytes(12).toString("base64url");

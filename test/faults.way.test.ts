@@ -167,6 +167,19 @@ describe("GitHub", () => {
     expect(new Set(shas).size).toBe(shas.length);
   });
 
+  test("finding the app away is asked for the delivery again when it is back", async () => {
+    await app.kill("SIGKILL");
+    const issue = await begin("Nobody home", "quick");
+    await until("the failed delivery", () =>
+      rig.github.state.deliveries.some((row) => row.action === "labeled" && row.status === 502),
+    );
+    app = await rig.startApp();
+    expect((await finalComment(issue)).body).toContain("✅ **Run 1**");
+    const guids = rig.github.state.deliveries.filter((row) => row.body.includes("Nobody home"));
+    expect(guids.some((row) => row.status === 202)).toBe(true);
+    expect(await rig.github.comments(repository, issue)).toHaveLength(1);
+  });
+
   test("refusing for a while with 503 and a secondary limit only delays", async () => {
     const { state } = rig.github;
     state.faults.push({ when: /^POST .*check-runs$/, times: 2, at: "before", status: 503 });
