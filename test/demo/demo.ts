@@ -30,8 +30,10 @@ async function main() {
     people: { ana: "admin" },
   });
   const stop = once(async () => await rig.stop());
+  let stopping = false;
   for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.on(signal, () => {
+      stopping = true;
       screen.line("");
       void stop().then(() => {
         screen.line("Removed everything.");
@@ -45,6 +47,8 @@ async function main() {
       await new Promise(() => {});
     }
   } catch (error) {
+    // What breaks because everything is being removed is no problem.
+    if (stopping) return;
     screen.problem(error instanceof Error ? error.message : String(error));
     process.exitCode = 1;
   } finally {
