@@ -19,32 +19,43 @@ export function connectDocker(): Docker {
   return new Dockerode();
 }
 
-/** Creates the container and its volume, hands it `task` on stdin, and starts it. */
+/** A container that runs and waits for its task on stdin. */
+export type Started = {
+  container: Container;
+  /** All of it, once; from here on the container works. */
+  hand(task: string): void;
+  /** It never gets one, and ends by itself. */
+  abandon(): void;
+};
+
+/** Creates the container with its volume and starts it; it does nothing before its task comes. */
 export async function startContainer(
   docker: Docker,
   spec: ContainerCreateOptions,
-  task: string,
-): Promise<Container> {
+): Promise<Started> {
   return await translated(async () => {
     const container = await docker.createContainer(spec);
     try {
       const stdin = await container.attach({ stream: true, stdin: true, hijack: true });
-      await container.start();
       stdin.on("error", () => {});
-      stdin.end(task);
+      await container.start();
+      return {
+        container,
+        hand: (task) => void stdin.end(task),
+        abandon: () => (stdin as Duplex).destroy(),
+      };
     } catch (error) {
       await removeContainer(container);
       throw error;
     }
-    return container;
   });
 }
 
-/** Runs `command` as a user without any right, its stdio as a pair of streams. */
-export async function openExec(
-  container: Container,
-  command: string[],
-): Promise<{ input: Duplex; output: Readable }> {
+/** The stdio of a process in a container, as a pair of streams. */
+export type Carrier = { input: Duplex; output: Readable };
+
+/** Runs `command` as a user without any right. */
+export async function openExec(container: Container, command: string[]): Promise<Carrier> {
   return await translated(async () => {
     const exec = await container.exec({
       Cmd: command,

@@ -16,6 +16,7 @@ import type { Adapter } from "./agents/adapter.ts";
 import type { Config } from "./config.ts";
 import {
   askToStop,
+  type Carrier,
   type Container,
   logsOf,
   openExec,
@@ -97,6 +98,8 @@ type Watched = {
   cancel: AbortController;
   over: AbortController;
   container: Container;
+  /** The tunnel's process, when it was begun with the container; null: there is none yet. */
+  carrier: Promise<Carrier | null> | null;
   gate: Gate;
   plan: Plan;
   adapter: Adapter;
@@ -169,6 +172,11 @@ async function stopped(
   if (!done.aborted) await container.kill().catch(() => {});
 }
 
+/** The container's end of the tunnel, as a process of it that has no right at all. */
+export function openTunnel(container: Container): Promise<Carrier> {
+  return openExec(container, ["/opt/trimo/node/bin/node", "/opt/trimo/tunnel.js"]);
+}
+
 /** Opens the tunnel, and again when it breaks while the container lives, until the journal's end. */
 async function keepTunnel(watched: Watched, journal: Journal, output: Output, done: AbortSignal) {
   const { container, gate, plan, config, outbox, pusher, clock, log } = watched;
@@ -186,10 +194,8 @@ async function keepTunnel(watched: Watched, journal: Journal, output: Output, do
   for (let tries = 0; !done.aborted && !journal.ended; tries++) {
     let gateway: Gateway;
     try {
-      const carrier = await openExec(container, [
-        "/opt/trimo/node/bin/node",
-        "/opt/trimo/tunnel.js",
-      ]);
+      const ahead = tries === 0 ? await watched.carrier : null;
+      const carrier = ahead ?? (await openTunnel(container));
       gateway = openGateway(carrier, gate, rules, on);
     } catch (error) {
       if (tries > 0) log.warn({ err: error }, "the tunnel could not be opened");

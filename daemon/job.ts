@@ -12,24 +12,26 @@ import type { Adapter } from "./agents/adapter.ts";
 import { scriptAdapter } from "./agents/script.ts";
 import type { Config } from "./config.ts";
 import {
+  type Carrier,
   type Container,
   type Docker,
   DockerError,
   imageLabels,
   removeContainer,
   removeVolume,
+  type Started,
   startContainer,
   stateOf,
 } from "./container.ts";
 import { type Box, containerSpec, volumeName } from "./container-spec.ts";
-import { died, follow, leaving, type Story } from "./follow.ts";
+import { died, follow, leaving, openTunnel, type Story } from "./follow.ts";
 import { type Gate, makeGate, openGate } from "./gate.ts";
 import { GitError } from "./git.ts";
 import { contractLabel, contractVersion } from "./image.ts";
 import { keepLease } from "./lease.ts";
-import { type Fetched, fetchMirror } from "./mirror.ts";
+import { type Fetched, fetchMirror, readMirror } from "./mirror.ts";
 import { Outbox } from "./outbox.ts";
-import { makePlan, PlanError, refuseForeign } from "./plan.ts";
+import { makePlan, PlanError, refuseDefaultBranch, refuseForeign } from "./plan.ts";
 import { Pusher, type Verdict } from "./pusher.ts";
 import { type Plan, type Record, runFolder, writeRecord } from "./record.ts";
 import { redact } from "./redact.ts";
@@ -149,7 +151,13 @@ function beginLoops(work: Work, mode: "run" | "rescue"): Promise<void>[] {
   return [sending, keepLease(server, clock, run, on, over.signal)];
 }
 
-type Begun = { container: Container; gate: Gate; plan: Plan; adapter: Adapter };
+type Begun = {
+  container: Container;
+  carrier: Promise<Carrier | null> | null;
+  gate: Gate;
+  plan: Plan;
+  adapter: Adapter;
+};
 
 /** Null when the run was taken from us: then nothing is settled, and the next start decides. */
 async function execute(work: Work, tries: number): Promise<Settle | null> {
@@ -188,29 +196,87 @@ async function execute(work: Work, tries: number): Promise<Settle | null> {
 }
 
 async function begin(work: Work): Promise<Begun> {
-  const { config, docker, job, outbox, folder, record } = work;
+  const { config, docker, job, outbox, folder } = work;
   refuseForeign(config, job.repository);
   outbox.add({ type: "stage", stage: "preparing" });
-  const fetched = await fetchInTurn(work);
-  const plan = makePlan(config, job, fetched);
-  const labels = await imageLabels(docker, plan.image);
-  if (!labels) throw new PlanError("image_missing", `${plan.image} is not on this machine.`);
+  const ahead = startAhead(work);
+  let handed = false;
+  try {
+    const fetched = await fetchInTurn(work);
+    refuseDefaultBranch(job, fetched);
+    const plan = makePlan(config, job, fetched);
+    await needImage(docker, plan.image);
+    const path = join(folder, "gate.git");
+    const gate = await makeGate(path, fetched.folder, job.branch, plan.startSha);
+    const early = await ahead;
+    if (work.cancel.signal.aborted) throw new Cancelled();
+    const { agent, image, cpus, memoryBytes, minutes } = plan;
+    outbox.add({ type: "started", agent, image, cpus, memoryBytes, minutes });
+    if (early && !sameBox(early.plan, plan)) await removeBox(docker, job, null);
+    const fits = early && sameBox(early.plan, plan);
+    recordBox(work, plan);
+    const { started, carrier } = fits ? early : await startWithTunnel(work, plan);
+    const adapter = scriptAdapter(plan.command);
+    started.hand(JSON.stringify(taskOf(work, plan, adapter)));
+    handed = true;
+    return { container: started.container, carrier, gate, plan, adapter };
+  } finally {
+    // Without its task it ends by itself; whoever goes on finds that nothing has begun.
+    if (!handed) void ahead.then((early) => early?.started.abandon());
+  }
+}
+
+/**
+ * The container takes as long to start as the mirror to be fetched, so it is begun as the last fetch
+ * would have it. Should the plan turn out another, it is removed again, having done nothing.
+ */
+async function startAhead(work: Work): Promise<(Running & { plan: Plan }) | null> {
+  const { config, docker, job, log } = work;
+  try {
+    const known = await readMirror(config.data, job.repository);
+    if (!known) return null;
+    const plan = makePlan(config, job, { ...known, branchSha: null });
+    await needImage(docker, plan.image);
+    recordBox(work, plan);
+    return { plan, ...(await startWithTunnel(work, plan)) };
+  } catch (error) {
+    // The ordinary way meets the same trouble, and says it.
+    log.debug({ err: error, run: job.run }, "no container ahead of the plan");
+    return null;
+  }
+}
+
+type Running = { started: Started; carrier: Promise<Carrier | null> };
+
+/** The tunnel's process starts while the task is still being put together. */
+async function startWithTunnel(work: Work, plan: Plan): Promise<Running> {
+  const started = await startContainer(work.docker, containerSpec(boxOf(work, plan)));
+  return { started, carrier: openTunnel(started.container).catch(() => null) };
+}
+
+/** Its name is known before it is made: killed in between, the next daemon still finds it. */
+function recordBox({ job, folder, record }: Work, plan: Plan) {
+  writeRecord(
+    folder,
+    Object.assign(record, { plan, containerId: volumeName(job.run, job.attempt) }),
+  );
+}
+
+async function needImage(docker: Docker, image: string) {
+  const labels = await imageLabels(docker, image);
+  if (!labels) throw new PlanError("image_missing", `${image} is not on this machine.`);
   if (labels[contractLabel] !== contractVersion)
     throw new PlanError(
       "image_no_contract",
-      `${plan.image} carries no label ${contractLabel}=${contractVersion}.`,
+      `${image} carries no label ${contractLabel}=${contractVersion}.`,
     );
-  const gate = await makeGate(join(folder, "gate.git"), fetched.folder, job.branch, plan.startSha);
-  if (work.cancel.signal.aborted) throw new Cancelled();
-  const { agent, image, cpus, memoryBytes, minutes } = plan;
-  outbox.add({ type: "started", agent, image, cpus, memoryBytes, minutes });
-  // Its name is known before it is made: killed in between, the next daemon still finds it.
-  const containerId = volumeName(job.run, job.attempt);
-  writeRecord(folder, Object.assign(record, { plan, containerId }));
-  const adapter = scriptAdapter(plan.command);
-  const task = JSON.stringify(taskOf(work, plan, adapter));
-  const container = await startContainer(docker, containerSpec(boxOf(work, plan)), task);
-  return { container, gate, plan, adapter };
+}
+
+/** Whether Docker would be asked for the same. */
+function sameBox(a: Plan, b: Plan): boolean {
+  return (
+    a.image === b.image && a.cpus === b.cpus && a.memoryBytes === b.memoryBytes && a.pids === b.pids
+  );
 }
 
 /** The mirror, up to date; GitHub may be away for a moment. */
@@ -234,8 +300,14 @@ async function reattach(work: Work): Promise<Begun | null> {
   if (!record.plan || !record.containerId) return null;
   const container = docker.getContainer(record.containerId);
   const gate = openGate(join(folder, "gate.git"), job.branch);
-  const begun = { container, gate, plan: record.plan, adapter: scriptAdapter(record.plan.command) };
+  const adapter = scriptAdapter(record.plan.command);
+  const begun = { container, carrier: null, gate, plan: record.plan, adapter };
   if (record.died) return begun;
+  // Started ahead of its plan and killed with it: there is no gate yet, so nothing has begun.
+  if (!existsSync(join(gate.folder, "HEAD"))) {
+    await removeBox(docker, job, record.containerId);
+    return null;
+  }
   const state = await stateOf(container);
   // It has told something, so it was there: if it is gone now, its volume is to be rescued.
   const wasThere = outbox.mark.journal > 0;
@@ -262,16 +334,13 @@ async function rescue(work: Work, story: Story, rest: Begun & { pusher: Pusher }
   writeRecord(folder, Object.assign(record, { died: { outOfMemory, tail, rescues: rescues + 1 } }));
   await removeContainer(rest.container);
   const task: Task = { ...taskOf(work, rest.plan, rest.adapter), mode: "rescue", verify: [] };
-  const container = await startContainer(
-    docker,
-    containerSpec(boxOf(work, rest.plan)),
-    JSON.stringify(task),
-  );
+  const { container, hand } = await startContainer(docker, containerSpec(boxOf(work, rest.plan)));
+  hand(JSON.stringify(task));
   // Its journal and output are new; the transcript of the dead one stays. A cancel that was asked of
   // the run must not stop what saves its work.
   outbox.mark = { journal: 0, output: 0, transcript: transcriptBytes(folder) };
   const cancel = new AbortController();
-  const saved = await follow({ ...work, ...rest, container, cancel });
+  const saved = await follow({ ...work, ...rest, container, carrier: null, cancel });
   if (saved.died && !work.over.signal.aborted)
     throw new Error("the rescue's container died as well");
 }

@@ -30,7 +30,7 @@ export async function fetchMirror(
   branch: string,
   token: string,
 ): Promise<Fetched> {
-  const folder = join(data, "mirrors", `${repository.toLowerCase()}.git`);
+  const folder = mirrorFolder(data, repository);
   const before = turns.get(folder) ?? Promise.resolve();
   const mine = before.then(() => fetchNow(folder, `${remote}/${repository}.git`, branch, token));
   const quiet = mine.catch(() => {});
@@ -40,6 +40,25 @@ export async function fetchMirror(
   } finally {
     if (turns.get(folder) === quiet) turns.delete(folder);
   }
+}
+
+type Known = Pick<Fetched, "defaultSha" | "trimoYml">;
+/** What the last fetch of each mirror found, so that the next run need not ask git for it. */
+const lastFound = new Map<string, Known>();
+
+/** What the last fetch found, perhaps by an earlier daemon; null when there was none. */
+export async function readMirror(data: string, repository: string): Promise<Known | null> {
+  const folder = mirrorFolder(data, repository);
+  const known = lastFound.get(folder);
+  if (known || !existsSync(join(folder, "HEAD"))) return known ?? null;
+  const git = gitIn(folder, null);
+  const defaultSha = await resolve(git, "refs/trimo/default");
+  if (!defaultSha) return null;
+  return { defaultSha, trimoYml: await readTrimoYml(git, defaultSha) };
+}
+
+function mirrorFolder(data: string, repository: string): string {
+  return join(data, "mirrors", `${repository.toLowerCase()}.git`);
 }
 
 async function fetchNow(
@@ -63,13 +82,20 @@ async function fetchNow(
     resolve(git, `refs/heads/${branch}`),
   ]);
   if (!defaultSha) throw new GitError("the repository has no commit yet");
-  const trimoYml = await git(["cat-file", "blob", `${defaultSha}:${trimoYmlPath}`]).catch(
-    () => null,
-  );
-  if (trimoYml && trimoYml.length > trimoYmlBytesMax)
-    throw new GitError(`${trimoYmlPath} is larger than ${trimoYmlBytesMax} bytes`);
+  const trimoYml = await readTrimoYml(git, defaultSha);
+  lastFound.set(folder, { defaultSha, trimoYml });
   const defaultBranch = /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(await asked)?.[1] ?? null;
   return { folder, defaultBranch, defaultSha, branchSha, trimoYml };
+}
+
+async function readTrimoYml(
+  git: (args: string[]) => Promise<string>,
+  sha: string,
+): Promise<string | null> {
+  const text = await git(["cat-file", "blob", `${sha}:${trimoYmlPath}`]).catch(() => null);
+  if (text && text.length > trimoYmlBytesMax)
+    throw new GitError(`${trimoYmlPath} is larger than ${trimoYmlBytesMax} bytes`);
+  return text;
 }
 
 async function resolve(

@@ -26,11 +26,18 @@ export function refuseForeign(config: Config, repository: string) {
   );
 }
 
+/** Whatever the app says: on the default branch lies the trimo.yml that is believed. */
+export function refuseDefaultBranch(job: Job, fetched: Fetched) {
+  if (fetched.defaultBranch !== null && job.branch !== fetched.defaultBranch) return;
+  throw new PlanError("push_refused", `${job.branch} is the default branch; no run works on it.`);
+}
+
 /** Job, daemon.yml and the default branch's trimo.yml → what this machine will do. */
-export function makePlan(config: Config, job: Job, fetched: Fetched): Plan {
-  // Whatever the app says: on the default branch lies the trimo.yml that is believed.
-  if (fetched.defaultBranch === null || job.branch === fetched.defaultBranch)
-    throw new PlanError("push_refused", `${job.branch} is the default branch; no run works on it.`);
+export function makePlan(
+  config: Config,
+  job: Job,
+  fetched: Pick<Fetched, "branchSha" | "defaultSha" | "trimoYml">,
+): Plan {
   const wishes = parseWishes(fetched.trimoYml);
   const names = Object.keys(config.agents);
   const agent = job.agent ?? wishes.agent ?? names[0] ?? "";
