@@ -367,7 +367,7 @@ class Output {
     for (const line of lines) {
       text += line.whole ? `${line.text}\n` : line.text;
       this.#lines += line.whole ? 1 : 0;
-      const facts = adapter.read(line.text);
+      const facts = adapter.read(line.text).filter((fact) => outbox.hears(fact));
       if (facts.length === 0) continue;
       this.#write(text);
       text = "";

@@ -66,12 +66,13 @@ export class Outbox {
 
   add(fact: Fact, mark: Partial<Mark> = {}) {
     this.mark = { ...this.mark, ...mark };
-    if (this.#closed || this.#isOneTooMany(fact)) return;
+    if (this.#closed || !this.hears(fact)) return;
     const made = Event.safeParse({ ...fact, seq: this.lastSeq + 1, at: this.#clock.now() });
     // One fact the app would not take must not keep all after it from being sent.
     if (!made.success)
       return this.#log.error({ fact: fact.type, why: made.error.message }, "a fact is malformed");
     const event = made.data;
+    this.#counts.set(event.type, (this.#counts.get(event.type) ?? 0) + 1);
     appendFileSync(this.#path, `${JSON.stringify({ event, mark: this.mark })}\n`);
     this.#events.push(event);
     for (const wake of this.#news.splice(0)) wake();
@@ -109,12 +110,9 @@ export class Outbox {
   }
 
   /** A talkative agent's words and commits are told up to a number; the transcript has them all. */
-  #isOneTooMany(fact: Fact): boolean {
+  hears(fact: Fact): boolean {
     const most = factsMax[fact.type];
-    if (most === undefined) return false;
-    const count = (this.#counts.get(fact.type) ?? 0) + 1;
-    this.#counts.set(fact.type, count);
-    return count > most;
+    return most === undefined || (this.#counts.get(fact.type) ?? 0) < most;
   }
 
   #nextEvent(signal: AbortSignal): Promise<void> {

@@ -48,19 +48,26 @@ export class LineReader {
   }
 
   push(chunk: Buffer): Line[] {
-    const lines: Line[] = [];
-    let start = 0;
-    for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, start)) {
-      const rest = this.#decoder.decode(chunk.subarray(start, at), { stream: false });
-      const text = redact(this.#pending + rest, this.#secrets());
-      this.#pending = "";
-      start = at + 1;
-      lines.push({ text, end: this.#offset + start, whole: true });
-    }
-    this.#pending += this.#decoder.decode(chunk.subarray(start), { stream: true });
+    const last = chunk.lastIndexOf(10);
+    const lines = last < 0 ? [] : this.#whole(chunk.subarray(0, last));
+    this.#pending += this.#decoder.decode(chunk.subarray(last + 1), { stream: true });
     this.#offset += chunk.length;
     if (this.#pending.length > pieceMax) lines.push(this.#piece());
     return lines;
+  }
+
+  /** All complete lines of a chunk at once: an agent may print millions of short ones. */
+  #whole(block: Buffer): Line[] {
+    const text = this.#pending + this.#decoder.decode(block, { stream: false });
+    this.#pending = "";
+    const texts = redact(text, this.#secrets()).split("\n");
+    let at = -1;
+    // No secret holds a newline, so the clean lines are as many as the raw ones.
+    return texts.map((clean) => {
+      const newline = block.indexOf(10, at + 1);
+      at = newline < 0 ? block.length : newline;
+      return { text: clean, end: this.#offset + at + 1, whole: true };
+    });
   }
 
   /** What is left when the output has ended without a newline. */

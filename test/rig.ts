@@ -180,6 +180,6 @@ export async function until<T>(
     const found = await look();
     if (found) return found;
     if (Date.now() > end) throw new Error(`waited ${timeoutMs / 1000} s in vain for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 40));
+    await new Promise((resolve) => setTimeout(resolve, 60));
   }
 }
