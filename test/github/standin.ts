@@ -86,7 +86,7 @@ export async function startStandIn(seed: Seed) {
   const first = Object.keys(seed.people)[0] ?? "";
   const readers = Array.from({ length: 60 }, (_, i) => `ghp_reader_${i}`);
   for (const token of readers) tokens.set(token, { kind: "person", login: first });
-  const turn = 0;
+  let turn = 0;
   const tokenOf = (login: string) =>
     [...tokens].find(([, holder]) => holder.kind === "person" && holder.login === login)?.[0] ?? "";
 
