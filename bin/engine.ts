@@ -1,5 +1,5 @@
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { existsSync, openSync, readFileSync } from "node:fs";
+import { existsSync, openSync, readFileSync, rmSync } from "node:fs";
 import { connectDocker, type Docker } from "../daemon/container.ts";
 import { baseImage, buildBase, isBaseCurrent } from "../daemon/image.ts";
 
@@ -51,6 +51,7 @@ async function findEngine(docker: Docker) {
   say(`starting Docker Engine; it stays up, its log is ${log}`);
   if (existsSync("/run/systemd/system")) spawnSync("systemctl", ["start", "docker"]);
   else {
+    forgetDeadEngine();
     const out = openSync(log, "a");
     spawn("dockerd", [], { detached: true, stdio: ["ignore", out, out] }).unref();
   }
@@ -58,6 +59,16 @@ async function findEngine(docker: Docker) {
   while (!(await answers(docker))) {
     if (Date.now() > until) fail("Docker Engine did not start", `the end of ${log}:\n${tail()}`);
     await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+/** An engine that was killed leaves its number, which may be another program's by now. */
+function forgetDeadEngine() {
+  for (const path of ["/var/run/docker.pid", "/var/run/docker/containerd/containerd.pid"]) {
+    if (!existsSync(path)) continue;
+    const command = `/proc/${readFileSync(path, "utf8").trim()}/cmdline`;
+    const alive = existsSync(command) && /dockerd|containerd/.test(readFileSync(command, "utf8"));
+    if (!alive) rmSync(path, { force: true });
   }
 }
 
