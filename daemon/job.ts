@@ -212,8 +212,8 @@ async function begin(work: Work): Promise<Begun> {
     if (work.cancel.signal.aborted) throw new Cancelled();
     const { agent, image, cpus, memoryBytes, minutes } = plan;
     outbox.add({ type: "started", agent, image, cpus, memoryBytes, minutes });
-    if (early && !sameBox(early.plan, plan)) await removeBox(docker, job, null);
     const fits = early && sameBox(early.plan, plan);
+    if (early && !fits) await removeBox(docker, job, null);
     recordBox(work, plan);
     const { started, carrier } = fits ? early : await startWithTunnel(work, plan);
     const adapter = scriptAdapter(plan.command);
@@ -221,8 +221,8 @@ async function begin(work: Work): Promise<Begun> {
     handed = true;
     return { container: started.container, carrier, gate, plan, adapter };
   } finally {
-    // Without its task it ends by itself; whoever goes on finds that nothing has begun.
-    if (!handed) void ahead.then((early) => early?.started.abandon());
+    // Without its task it ends by itself. Waited for: made after the clean-up it would be left behind.
+    if (!handed) (await ahead)?.started.abandon();
   }
 }
 

@@ -1,6 +1,6 @@
 import { appendFileSync, existsSync, readFileSync, truncateSync } from "node:fs";
 import type { Logger } from "pino";
-import { backoffMs, type Clock } from "../app/protocol/pace.ts";
+import { backoffMs, type Clock, waitAmong } from "../app/protocol/pace.ts";
 import { Event, eventsPerPostMax, type Fact } from "../app/protocol/wire.ts";
 import { type Server, ServerError } from "./server.ts";
 
@@ -82,7 +82,7 @@ export class Outbox {
   async send(server: Server, runId: string, attempt: number, signal: AbortSignal) {
     for (let failures = 0; !signal.aborted; ) {
       if (this.#acknowledged >= this.lastSeq) {
-        await this.#nextEvent(signal);
+        await waitAmong(this.#news, signal);
         await this.#clock.sleep(gatherMs, signal);
         continue;
       }
@@ -106,24 +106,13 @@ export class Outbox {
 
   /** Resolves when the app has every event, or the signal aborts. */
   async delivered(signal: AbortSignal) {
-    while (this.#acknowledged < this.lastSeq && !signal.aborted) await this.#nextEvent(signal);
+    while (this.#acknowledged < this.lastSeq && !signal.aborted)
+      await waitAmong(this.#news, signal);
   }
 
   /** A talkative agent's words and commits are told up to a number; the transcript has them all. */
   hears(fact: Fact): boolean {
     const most = factsMax[fact.type];
     return most === undefined || (this.#counts.get(fact.type) ?? 0) < most;
-  }
-
-  #nextEvent(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      if (signal.aborted) return resolve();
-      const done = () => {
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      this.#news.push(done);
-      signal.addEventListener("abort", done, { once: true });
-    });
   }
 }

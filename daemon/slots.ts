@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { backoffMs } from "../app/protocol/pace.ts";
+import { backoffMs, waitAmong } from "../app/protocol/pace.ts";
 import { protocolVersion } from "../app/protocol/version.ts";
 import type { Hello, HelloAnswer, Job } from "../app/protocol/wire.ts";
 import { forget, type Parts, removeBox, runJob } from "./job.ts";
@@ -47,10 +47,10 @@ export class Slots {
     let key = newKey();
     for (let failures = 0; !stop.aborted; ) {
       if (this.#held.size >= config.slots) {
-        await this.#news(stop);
+        await waitAmong(this.#wakes, stop);
         continue;
       }
-      const woken = this.#news(stop);
+      const woken = waitAmong(this.#wakes, stop);
       try {
         const { job } = await server.claim(key, stop);
         key = newKey();
@@ -179,18 +179,6 @@ export class Slots {
         if (tries === triesMax - 1 && record) record = givenUp(record, folder, error);
       }
     }
-  }
-
-  #news(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      if (signal.aborted) return resolve();
-      const done = () => {
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      this.#wakes.push(done);
-      signal.addEventListener("abort", done, { once: true });
-    });
   }
 }
 
