@@ -1,28 +1,45 @@
 import type { Permission } from "./github.ts";
 import { AgentName, ImageName } from "./protocol/names.ts";
+import { findSpoken } from "./spoken.ts";
 
 /** What people may write, in one table that also prints `/trimo help`. */
 const commands = {
-  run: { usage: "run [agent=NAME] [image=NAME] [prompt]", does: "runs an agent on this issue" },
-  fix: { usage: "fix PROMPT", does: "corrects the last run, on top of its commits" },
-  continue: { usage: "continue [prompt]", does: "the next run, on all that came before" },
-  retry: { usage: "retry", does: "the last prompt again" },
+  run: {
+    usage: "run [agent=NAME] [image=NAME] [prompt]",
+    does: "a run here; without a prompt, the issue is the prompt",
+  },
+  fix: {
+    usage: "fix [agent=NAME] [prompt]",
+    does: "corrects: the prompt, with the reviews, failing checks and receipts since the last run",
+  },
+  continue: {
+    usage: "continue [agent=NAME] [prompt]",
+    does: "the next run, on all that came before",
+  },
+  retry: { usage: "retry [agent=NAME]", does: "the last prompt again" },
   cancel: { usage: "cancel", does: "stops the run and keeps its work" },
-  status: { usage: "status", does: "says where the run is" },
+  status: { usage: "status", does: "queue position, machine, stage, time" },
+  done: { usage: "done", does: "completes: the pull request is opened or made ready" },
   help: { usage: "help", does: "this table" },
 } as const;
 export type CommandName = keyof typeof commands;
 
-/** Everything needs write permission but what only answers. */
-export const needs: Record<CommandName, Permission> = {
+/** Everything needs write permission but what only answers; trimo.yml's `commands` may say otherwise. */
+const needs: Record<CommandName, Permission> = {
   run: "write",
   fix: "write",
   continue: "write",
   retry: "write",
   cancel: "write",
   status: "read",
+  done: "write",
   help: "read",
 };
+
+export type Needs = Partial<Record<CommandName, Permission>>;
+/** What a repository asks for a command; where it says nothing, what Trimo does. */
+export const needOf = (name: CommandName, own: Needs | undefined): Permission =>
+  own?.[name] ?? needs[name];
 
 export type Command = {
   name: CommandName;
@@ -30,59 +47,37 @@ export type Command = {
   image: string | null;
   prompt: string;
 };
-export type Misunderstood = { problem: string };
+export type Misunderstood = { problem: string; command: CommandName | null };
 
 /**
- * The first `/trimo` at the start of a line, outside code and quotes; what follows it, to the end of
- * the comment, is the prompt. Null when the comment does not speak to Trimo.
+ * The first `/trimo` of a comment; what follows it, to the end, is the prompt. Null when the comment
+ * does not speak to Trimo.
  */
 export function parseCommand(comment: string): Command | Misunderstood | null {
-  const lines = visible(comment).replace(/\r\n?/g, "\n").split("\n");
-  const at = spokenLine(lines);
-  if (at < 0) return null;
-  const [, name = "", rest = ""] =
-    /^ {0,3}\/trimo(?:[ \t]+(\S+))?[ \t]*(.*)$/i.exec(lines[at] ?? "") ?? [];
+  const spoken = findSpoken(comment);
+  if (!spoken) return null;
+  const [, name = "", rest = ""] = /^(\S*)[ \t]*(.*)$/.exec(spoken.line) ?? [];
   const wanted = name.toLowerCase();
-  if (!wanted) return { problem: `Say what to do, for example ${example}.\n\n${helpTable()}` };
+  if (!wanted) return misunderstood(`Say what to do, for example ${example}.\n\n${helpTable()}`);
   if (!isCommand(wanted)) {
     const near = nearest(wanted);
-    const guess = near ? ` Did you mean \`/trimo ${near}\`?` : ` There is ${helpTable()}`;
-    return {
-      problem: `There is no command \`${wanted.replace(/[^a-z0-9-]/g, "").slice(0, 30)}\`.${guess}`,
-    };
+    const guess = near ? ` Did you mean \`/trimo ${near}\`?` : ` There is:\n\n${helpTable()}`;
+    const shown = wanted.replace(/[^a-z0-9-]/g, "").slice(0, 30);
+    return misunderstood(
+      `There is no command${shown ? ` \`${shown}\`` : " of that name"}.${guess}`,
+    );
   }
   const options = readOptions(rest);
-  if ("problem" in options) return options;
-  const prompt = [options.rest, ...lines.slice(at + 1)].join("\n").trim();
-  if (wanted === "fix" && !prompt)
-    return { problem: "`/trimo fix` needs to know what: write it behind the command." };
+  if ("problem" in options) return { ...options, command: wanted };
+  const prompt = [options.rest, spoken.below].join("\n").trim();
   return { name: wanted, agent: options.agent, image: options.image, prompt };
 }
 
-/** Text as a reader of the page sees it: no HTML comments, no invisible characters. */
-export function visible(text: string): string {
-  return text
-    .replace(/<!--[\s\S]*?(?:-->|$)/g, "")
-    .replace(/[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\u{e0000}-\u{e007f}]/gu, "");
-}
-
+const misunderstood = (problem: string): Misunderstood => ({ problem, command: null });
 const example = "`/trimo run`";
 
-function isCommand(name: string): name is CommandName {
+export function isCommand(name: string): name is CommandName {
   return Object.hasOwn(commands, name);
-}
-
-/** The line that speaks to Trimo; −1: none does. */
-function spokenLine(lines: string[]): number {
-  let fence: string | null = null;
-  for (const [index, line] of lines.entries()) {
-    const mark = /^ {0,3}(`{3,}|~{3,})/.exec(line)?.[1];
-    if (fence) {
-      if (mark?.startsWith(fence) && line.trim() === mark) fence = null;
-    } else if (mark) fence = mark;
-    else if (/^ {0,3}\/trimo(?=\s|$)/i.test(line)) return index;
-  }
-  return -1;
 }
 
 function readOptions(
@@ -92,24 +87,25 @@ function readOptions(
   let agent: string | null = null;
   let image: string | null = null;
   for (;;) {
-    const match = /^(agent|image)=(\S+)\s*/i.exec(rest);
+    const match = /^(agent|image)=(\S*)\s*/i.exec(rest);
     if (!match) return { agent, image, rest };
     const [whole, key = "", value = ""] = match;
-    const schema = key.toLowerCase() === "agent" ? AgentName : ImageName;
-    if (!schema.safeParse(value).success)
-      return {
-        problem: `\`${key}=\` needs a plain name, such as ${key === "agent" ? "`agent=claude`" : "`image=trimo/base:bookworm`"}.`,
-      };
-    if (key.toLowerCase() === "agent") agent = value;
+    const isAgent = key.toLowerCase() === "agent";
+    if (!(isAgent ? AgentName : ImageName).safeParse(value).success)
+      return misunderstood(
+        `\`${key.toLowerCase()}=\` needs a plain name, such as ${isAgent ? "`agent=claude`" : "`image=trimo/base:bookworm`"}.`,
+      );
+    if (isAgent) agent = value;
     else image = value;
     rest = rest.slice(whole.length);
   }
 }
 
-export function helpTable(): string {
+/** The table of commands, with who may use each in this repository. */
+export function helpTable(own?: Needs): string {
   const rows = Object.entries(commands).map(
     ([name, { usage, does }]) =>
-      `| \`/trimo ${usage}\` | ${does} | ${needs[name as CommandName]} |`,
+      `| \`/trimo ${usage}\` | ${does} | ${needOf(name as CommandName, own)} |`,
   );
   return ["| command | does | needs |", "| --- | --- | --- |", ...rows].join("\n");
 }

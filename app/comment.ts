@@ -1,17 +1,21 @@
-import type { RunView } from "./view.ts";
+import type { Run } from "./run.ts";
+import { driftWords, type RunView } from "./view.ts";
 import {
   code,
   count,
+  cut,
   duration,
   endOf,
   failureWords,
   fenced,
+  placeWords,
   plain,
   stateSigns,
+  usageWords,
 } from "./wording.ts";
 
-/** GitHub takes 65,536 characters in a comment; ours stay well below. */
-const commentMax = 60_000;
+/** GitHub takes 65,536 characters in a comment; ours stay well below, also in bytes. */
+const bytesMax = 60_000;
 
 export type Links = {
   run(runId: string): string;
@@ -23,8 +27,7 @@ export const commentMarker = (runId: string): string => `<!-- trimo:run=${runId}
 
 /** A run's one comment: pure, from what is stored to what is shown. */
 export function commentBody(view: RunView, links: Links, now: number): string {
-  const body = [commentMarker(view.run.id), ...lines(view, links, now)].join("\n");
-  return body.length > commentMax ? `${body.slice(0, commentMax)}\n…` : body;
+  return cut([commentMarker(view.run.id), ...lines(view, links, now)].join("\n"), bytesMax);
 }
 
 function lines(view: RunView, links: Links, now: number): string[] {
@@ -39,7 +42,7 @@ function lines(view: RunView, links: Links, now: number): string[] {
       return succeeded(view, links);
     case "cancelled":
       return [
-        `${stateSigns.cancelled} **Run ${run.number}** was cancelled by ${plain(run.cancelledBy ?? "somebody", 60)}${after(view)}.`,
+        `${stateSigns.cancelled} **Run ${run.number}** was cancelled by ${plain(run.cancelledBy ?? "somebody", 120)}${after(view)}.`,
         "",
         kept(view),
         footer(view, links, "`/trimo continue …` goes on from there"),
@@ -49,12 +52,14 @@ function lines(view: RunView, links: Links, now: number): string[] {
   }
 }
 
-function queued({ run, ahead }: RunView, links: Links): string[] {
-  const place = ahead === 0 ? "next in line" : `${count(ahead, "run")} ahead of it`;
+function queued({ run, place }: RunView, links: Links): string[] {
+  const words = place ? placeWords(place) : { where: "queued", why: "" };
   return [
-    `${stateSigns.queued} **Run ${run.number}** is queued for ${plain(run.requestedBy, 60)} · ${place} · [watch it](${links.run(run.id)})`,
+    `${stateSigns.queued} **Run ${run.number}** is queued for ${plain(run.requestedBy, 60)} · ${words.where} · [watch it](${links.run(run.id)})`,
     "",
-    "<sub>`/trimo cancel` takes it out of the line</sub>",
+    words.why,
+    "",
+    "<sub>`/trimo cancel` takes it out of the line · the label `trimo:hold` holds it, `trimo:now` puts it first</sub>",
   ];
 }
 
@@ -68,8 +73,11 @@ function running(view: RunView, links: Links, now: number): string[] {
     "",
     stageLine(view),
     ...commitLines(view),
+    ...noteLines(view),
     "",
-    "<sub>`/trimo cancel` stops it and keeps the work</sub>",
+    run.cancelledBy
+      ? `<sub>Being stopped for ${plain(run.cancelledBy, 80)}; its work is kept${run.state === "running" ? "" : " where there is any"}. A machine that is away hears of it when it is back.</sub>`
+      : "<sub>`/trimo cancel` stops it and keeps the work</sub>",
   ];
 }
 
@@ -84,20 +92,23 @@ function succeeded(view: RunView, links: Links): string[] {
       ...receiptTable(view),
       footer(view, links, "`/trimo run …` with other words tries again"),
     ];
+  const ready = pipeline.pullState === "open" && !pipeline.adopted ? " is ready" : "";
   const pull = pipeline.pullNumber
-    ? ` · [pull request #${pipeline.pullNumber}](${links.pull(pipeline.repository, pipeline.pullNumber)}) is ready`
+    ? ` · [pull request #${pipeline.pullNumber}](${links.pull(pipeline.repository, pipeline.pullNumber)})${ready}`
     : "";
   return [
     `${stateSigns.succeeded} **Run ${run.number}** finished ${who}'s request${after(view)} · ${count(view.commits.length, "commit")}${pull}`,
     "",
     ...saidBy(view),
-    ...receiptTable(view),
-    footer(view, links, "next: `/trimo fix …`, `/trimo continue …`"),
+    ...(view.receipts.length > 0 ? receiptTable(view) : [unverified, ""]),
+    ...noteLines(view),
+    footer(view, links, "next: `/trimo fix …`, `/trimo continue …`, `/trimo done`"),
   ];
 }
 
 function failed(view: RunView, links: Links): string[] {
   const { run } = view;
+  if (run.failureCode === "asked_question") return asked(view, links);
   const words = run.failureCode ? failureWords[run.failureCode] : null;
   const what = words ? `: **${words.title}** (${code(run.failureCode ?? "")})` : "";
   return [
@@ -109,6 +120,44 @@ function failed(view: RunView, links: Links): string[] {
     footer(view, links, null),
   ];
 }
+
+function asked(view: RunView, links: Links): string[] {
+  const { run } = view;
+  return [
+    `❓ **Run ${run.number}** stopped${after(view)} with a question of ${code(run.agent ?? "agent")}:`,
+    "",
+    `> ${plain(run.failureDetail ?? "", 2_000)}`,
+    "",
+    kept(view),
+    footer(view, links, "`/trimo continue …` with the answer goes on from there"),
+  ];
+}
+
+/** A question needs a person, so it is a comment of its own, which notifies. */
+export function questionBody(run: Run): string {
+  const login = /^[A-Za-z0-9-]+$/.test(run.requestedBy) ? `@${run.requestedBy}` : "";
+  const who = login
+    ? `${login}, ${code(run.agent ?? "the agent")}`
+    : code(run.agent ?? "the agent");
+  return `❓ ${who} asks:\n\n> ${plain(run.failureDetail ?? "", 2_000)}\n\nAnswer with \`/trimo continue …\`, your words behind it.`;
+}
+
+function noteLines(view: RunView): string[] {
+  const all = noteSentences(view);
+  return all.length > 0 ? ["", `<sub>${all.join(" ")}</sub>`] : [];
+}
+
+/** What went along with the prompt, and how the base has moved on. */
+export function noteSentences({ notes, drift, pipeline }: RunView): string[] {
+  const all = notes.map((note) => plain(note, 300));
+  if (!drift || drift.behind === 0) return all;
+  const more = `${code(pipeline.baseBranch)} has ${count(drift.behind, "commit")} more`;
+  return [...all, `${more}${plain(driftWords(drift.conflicts), 400)}; nothing was merged.`];
+}
+
+/** Success is what a verify command has seen; without one nothing is claimed. */
+export const unverified =
+  "Not verified: `.github/trimo.yml` names no `verify` command, so nothing proves it.";
 
 function kept({ commits, pipeline }: RunView): string {
   if (commits.length === 0) return "Nothing had been committed.";
@@ -158,6 +207,12 @@ export function receiptTable({ receipts }: RunView): string[] {
 function footer(view: RunView, links: Links, next: string | null): string {
   const { run } = view;
   const parts = [run.agent, run.image, run.daemon].filter((part) => part !== null);
-  const shown = [...parts.map((part) => plain(part, 100)), `[run](${links.run(run.id)})`, next];
+  const used = usageWords(view.usage);
+  const shown = [
+    ...parts.map((part) => plain(part, 100)),
+    ...used,
+    `[run](${links.run(run.id)})`,
+    next,
+  ];
   return `\n<sub>${shown.filter(Boolean).join(" · ")}</sub>`;
 }

@@ -8,6 +8,7 @@ export type OwnFact =
   | { type: "queued"; by: string; trigger: string }
   | { type: "claimed"; daemon: string; attempt: number }
   | { type: "requeued"; why: string }
+  | { type: "composed"; notes: string[] }
   | { type: "cancel_requested"; by: string }
   | { type: "ended"; state: string; why: string };
 

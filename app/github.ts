@@ -1,8 +1,8 @@
 import type { EmitterWebhookEvent } from "@octokit/webhooks";
 import type { Logger } from "pino";
 import { Probot, ProbotOctokit } from "probot";
-import { z } from "zod";
 import type { Config } from "./config.ts";
+import type { Issue, Repository } from "./payload.ts";
 
 /** The only file that imports Octokit. Every foreign error leaves it as a GitHubError. */
 export class GitHubError extends Error {
@@ -22,16 +22,46 @@ export class GitHubError extends Error {
 }
 
 export type Permission = "none" | "read" | "triage" | "write" | "maintain" | "admin";
-export type Conclusion = "success" | "failure" | "neutral" | "cancelled" | "timed_out";
+export type Conclusion =
+  | "success"
+  | "failure"
+  | "neutral"
+  | "cancelled"
+  | "timed_out"
+  | "action_required";
+/** A line of a file with what a verify command said of it. */
+export type Annotation = { path: string; line: number; message: string };
+/** Label at most 20 long, description 40, identifier 20 (REST docs, "Create a check run"). */
+export type Action = { label: string; description: string; identifier: string };
 export type CheckBody = {
   status: "queued" | "in_progress" | "completed";
   conclusion?: Conclusion;
   startedAt?: string;
   completedAt?: string;
-  detailsUrl: string;
+  detailsUrl?: string;
   title: string;
   summary: string;
   text?: string;
+  /** At most 50 a request; GitHub adds them to those it has. */
+  annotations?: Annotation[];
+  actions?: Action[];
+};
+/** Words of a person under an issue or pull request; times in milliseconds since 1970. */
+export type Remark = {
+  by: string;
+  bot: boolean;
+  body: string;
+  at: number;
+  editedAt: number;
+  spot: { path: string; from: number | null; to: number | null; hunk: string } | null;
+};
+export type FailedCheck = { name: string; result: string; output: string };
+export type PullDetails = {
+  nodeId: string;
+  title: string;
+  state: "draft" | "open" | "closed";
+  head: { repository: string | null; branch: string; sha: string };
+  base: { branch: string; sha: string };
 };
 type Pull = {
   number: number;
@@ -66,12 +96,33 @@ export type Workspace = {
     changes: { body?: string; state?: "closed" },
   ): Promise<Pull>;
   markReady(nodeId: string): Promise<void>;
+  pullDetails(repository: string, number: number): Promise<PullDetails | null>;
+  /** Paths that a pull request changes, at most 300. */
+  pullFiles(repository: string, number: number): Promise<string[]>;
+  /** Names in a folder; none where there is no such folder. */
+  list(repository: string, path: string, ref: string): Promise<string[]>;
+  /** How `head` stands to `base`. */
+  compare(
+    repository: string,
+    base: string,
+    head: string,
+  ): Promise<{ status: "identical" | "ahead" | "behind" | "diverged"; ahead: number } | null>;
+  /** Comments of an issue or pull request that were made or edited since; at most 500. */
+  comments(repository: string, issue: number, since: number): Promise<Remark[]>;
+  reviews(repository: string, pull: number): Promise<Remark[]>;
+  reviewComments(repository: string, pull: number, since: number): Promise<Remark[]>;
+  /** Checks of other apps that failed on a commit, with what they said. */
+  failedChecks(repository: string, sha: string): Promise<FailedCheck[]>;
+  /** Open issues, by a search in GitHub's words. */
+  search(repository: string, query: string, most: number): Promise<FoundIssue[]>;
+  repositories(): Promise<FoundRepository[]>;
   findCheck(repository: string, sha: string, externalId: string): Promise<number | null>;
   createCheck(
     repository: string,
     sha: string,
     externalId: string,
     body: CheckBody,
+    name?: string,
   ): Promise<number>;
   updateCheck(repository: string, id: number, body: CheckBody): Promise<void>;
   findComment(
@@ -82,14 +133,20 @@ export type Workspace = {
   ): Promise<number | null>;
   createComment(repository: string, issue: number, body: string): Promise<number>;
   updateComment(repository: string, id: number, body: string): Promise<void>;
-  react(repository: string, commentId: number): Promise<void>;
+  react(repository: string, commentId: number, where: "comment" | "line"): Promise<void>;
   removeLabel(repository: string, issue: number, label: string): Promise<void>;
   /** A token for the contents of one repository, an hour long. */
   token(repositoryId: number): Promise<{ token: string; expiresAt: number }>;
 };
 type Author = { name: string; email: string };
+export type FoundIssue = Pick<Issue, "number" | "title" | "body" | "comments" | "labels">;
+export type FoundRepository = Repository & { archived: boolean };
 
 export type GitHub = {
+  /** The App's number. */
+  appId: number;
+  /** Every installation of the App. */
+  installations(): Promise<{ id: number; account: string; suspended: boolean }[]>;
   /** The App's own login and mail, under which its commits are made. */
   author(): Promise<Author>;
   workspace(id: number): Workspace;
@@ -98,40 +155,8 @@ export type GitHub = {
   verify(body: string, signature: string): Promise<boolean>;
   /** Hands a delivery to the handlers below; rejects when one of them does. */
   receive(delivery: { guid: string; event: string; payload: unknown }): Promise<void>;
-  onLabeled(handler: (guid: string, event: Labeled) => Promise<void>): void;
-  onComment(handler: (guid: string, event: Commented) => Promise<void>): void;
+  onEvent(handler: (guid: string, event: string, payload: unknown) => Promise<void>): void;
 };
-
-const Repository = z.object({
-  id: z.number(),
-  full_name: z.string(),
-  default_branch: z.string(),
-});
-const Sender = z.object({ login: z.string(), type: z.string() });
-const Issue = z.object({
-  number: z.number(),
-  title: z.string(),
-  body: z.string().nullish(),
-  state: z.string(),
-  pull_request: z.unknown().optional(),
-});
-const base = {
-  installation: z.object({ id: z.number() }),
-  repository: Repository,
-  sender: Sender,
-  issue: Issue,
-};
-const Labeled = z.object({ ...base, label: z.object({ name: z.string() }) });
-export type Labeled = z.infer<typeof Labeled>;
-const Commented = z.object({
-  ...base,
-  comment: z.object({
-    id: z.number(),
-    body: z.string(),
-    performed_via_github_app: z.object({ id: z.number() }).nullish(),
-  }),
-});
-export type Commented = z.infer<typeof Commented>;
 
 /** How long one request of ours may take. */
 const requestMsMax = 30_000;
@@ -155,6 +180,8 @@ export function createGitHub(config: Config, log: Logger): GitHub {
   let author: Promise<Author> | undefined;
   const octokit = (installation?: number) => probot.auth(installation);
   return {
+    appId: config.appId,
+    installations: () => listInstallations(octokit),
     author() {
       author ??= readAuthor().catch((error) => {
         author = undefined;
@@ -177,15 +204,8 @@ export function createGitHub(config: Config, log: Logger): GitHub {
     },
     receive: ({ guid, event, payload }) =>
       probot.receive({ id: guid, name: event, payload } as EmitterWebhookEvent),
-    onLabeled(handler) {
-      probot.on("issues.labeled", (context) => handler(context.id, Labeled.parse(context.payload)));
-    },
-    onComment(handler) {
-      probot.on("issue_comment.created", async (context) => {
-        const event = Commented.parse(context.payload);
-        if (event.comment.performed_via_github_app?.id === config.appId) return;
-        await handler(context.id, event);
-      });
+    onEvent(handler) {
+      probot.onAny((context) => handler(context.id, context.name, context.payload));
     },
   };
   async function readAuthor(): Promise<Author> {
@@ -203,12 +223,11 @@ function fetchInTime(url: string, options: RequestInit = {}): Promise<Response> 
   return fetch(url, { ...options, signal });
 }
 
-type Connect = (installation?: number) => Promise<InstanceType<typeof ProbotOctokit>>;
+type Connect = (installation?: number) => Promise<Octokit>;
 
 function createWorkspace(config: Config, connect: Connect, id: number): Workspace {
-  const api = async <T>(
-    work: (octokit: InstanceType<typeof ProbotOctokit>) => Promise<T>,
-  ): Promise<T> => call(async () => await work(await connect(id)));
+  const api = async <T>(work: (octokit: Octokit) => Promise<T>): Promise<T> =>
+    call(async () => await work(await connect(id)));
   return {
     permission: (repository, username) =>
       api(async (o) => {
@@ -295,6 +314,107 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
           { id: nodeId },
         );
       }),
+    pullDetails: (repository, number) =>
+      api(async (o) => {
+        const where = { ...split(repository), pull_number: number };
+        const answer = await orNull(o.rest.pulls.get(where));
+        if (!answer) return null;
+        const { head, base, node_id, title } = answer.data;
+        return {
+          nodeId: node_id,
+          title,
+          state: toPull(answer.data).state,
+          head: { repository: head.repo?.full_name ?? null, branch: head.ref, sha: head.sha },
+          base: { branch: base.ref, sha: base.sha },
+        };
+      }),
+    pullFiles: (repository, number) =>
+      api(async (o) => {
+        const where = { ...split(repository), pull_number: number, per_page: 100 };
+        const pages = o.paginate.iterator(o.rest.pulls.listFiles, where);
+        return (await upTo(pages, 300)).map((file) => file.filename);
+      }),
+    list: (repository, path, ref) =>
+      api(async (o) => {
+        const answer = await orNull(o.rest.repos.getContent({ ...split(repository), path, ref }));
+        return Array.isArray(answer?.data) ? answer.data.map((entry) => entry.name) : [];
+      }),
+    compare: (repository, base, head) =>
+      api(async (o) => {
+        // The second page has no files: neither their names nor their lines are asked for.
+        const where = { ...split(repository), basehead: `${base}...${head}` };
+        const answer = await orNull(
+          o.rest.repos.compareCommitsWithBasehead({ ...where, per_page: 1, page: 2 }),
+        );
+        return answer && { status: answer.data.status, ahead: answer.data.ahead_by };
+      }),
+    comments: (repository, issue_number, since) =>
+      api(async (o) => {
+        const where = { ...split(repository), issue_number, ...sinceOf(since), per_page: 100 };
+        const pages = o.paginate.iterator(o.rest.issues.listComments, where);
+        return (await upTo(pages, remarksMax)).map((row) =>
+          toRemark(row, row.created_at, row.updated_at, null),
+        );
+      }),
+    reviews: (repository, pull_number) =>
+      api(async (o) => {
+        const where = { ...split(repository), pull_number, per_page: 100 };
+        const pages = o.paginate.iterator(o.rest.pulls.listReviews, where);
+        return (await upTo(pages, remarksMax)).map((row) =>
+          toRemark(row, row.submitted_at ?? "", row.submitted_at ?? "", null),
+        );
+      }),
+    reviewComments: (repository, pull_number, since) =>
+      api(async (o) => {
+        const where = { ...split(repository), pull_number, ...sinceOf(since), per_page: 100 };
+        const pages = o.paginate.iterator(o.rest.pulls.listReviewComments, where);
+        return (await upTo(pages, remarksMax)).map((row) => {
+          const to = row.line ?? row.original_line ?? null;
+          const spot = { path: row.path, from: row.start_line ?? to, to, hunk: row.diff_hunk };
+          return toRemark(row, row.created_at, row.updated_at, spot);
+        });
+      }),
+    failedChecks: (repository, ref) =>
+      api(async (o) => {
+        const where = { ...split(repository), ref, per_page: 100, filter: "latest" as const };
+        const { data } = await o.rest.checks.listForRef(where);
+        const failed = data.check_runs.filter(
+          (run) =>
+            run.app?.id !== config.appId && ["failure", "timed_out"].includes(run.conclusion ?? ""),
+        );
+        const shown = failed.slice(0, failedChecksMax);
+        return await Promise.all(shown.map((run) => readFailedCheck(o, repository, run)));
+      }),
+    search: (repository, query, most) =>
+      api(async (o) => {
+        // Ours last: of two contradicting words GitHub takes the last.
+        const q = `${query} repo:${repository} is:issue is:open`;
+        const { data } = await o.rest.search.issuesAndPullRequests({
+          q,
+          sort: "created",
+          order: "asc",
+          per_page: Math.min(100, most),
+        });
+        return data.items.map((item) => ({
+          number: item.number,
+          title: item.title,
+          body: item.body ?? "",
+          comments: item.comments,
+          labels: item.labels.flatMap((label) => label.name ?? []),
+        }));
+      }),
+    repositories: () =>
+      api(async (o) => {
+        const pages = o.paginate.iterator(o.rest.apps.listReposAccessibleToInstallation, {
+          per_page: 100,
+        });
+        return (await upTo(pages, repositoriesMax)).map((row) => ({
+          id: row.id,
+          fullName: row.full_name,
+          defaultBranch: row.default_branch,
+          archived: row.archived,
+        }));
+      }),
     findCheck: (repository, sha, externalId) =>
       api(async (o) => {
         const where = { ...split(repository), ref: sha, app_id: config.appId, per_page: 100 };
@@ -302,9 +422,9 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
         const newestFirst = data.check_runs.filter((run) => run.external_id === externalId);
         return newestFirst[0]?.id ?? null;
       }),
-    createCheck: (repository, sha, externalId, body) =>
+    createCheck: (repository, sha, externalId, body, name = "Trimo") =>
       api(async (o) => {
-        const where = { ...split(repository), name: "Trimo", head_sha: sha };
+        const where = { ...split(repository), name, head_sha: sha };
         const sent = { ...where, external_id: externalId, ...checkFields(body) };
         return (await o.rest.checks.create(sent)).data.id;
       }),
@@ -331,10 +451,11 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
       api(async (o) => {
         await o.rest.issues.updateComment({ ...split(repository), comment_id: commentId, body });
       }),
-    react: (repository, commentId) =>
+    react: (repository, commentId, kind) =>
       api(async (o) => {
-        const where = { ...split(repository), comment_id: commentId };
-        await o.rest.reactions.createForIssueComment({ ...where, content: "eyes" });
+        const where = { ...split(repository), comment_id: commentId, content: "eyes" as const };
+        if (kind === "line") await o.rest.reactions.createForPullRequestReviewComment(where);
+        else await o.rest.reactions.createForIssueComment(where);
       }),
     removeLabel: (repository, issue, name) =>
       api(async (o) => {
@@ -353,6 +474,75 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
         return { token: data.token, expiresAt: Date.parse(data.expires_at) };
       }),
   };
+}
+
+/** Of one kind of words under one issue; older ones of a longer thread are not read. */
+const remarksMax = 500;
+const repositoriesMax = 1_000;
+const failedChecksMax = 10;
+const annotationsShownMax = 20;
+
+async function listInstallations(connect: Connect) {
+  return await call(async () => {
+    const octokit = await connect();
+    const pages = octokit.paginate.iterator(octokit.rest.apps.listInstallations, {
+      per_page: 100,
+    });
+    return (await upTo(pages, repositoriesMax)).map((row) => ({
+      id: row.id,
+      account: (row.account && "login" in row.account ? row.account.login : "") ?? "",
+      suspended: row.suspended_at !== null,
+    }));
+  });
+}
+
+/** The first rows of a paginated answer. */
+async function upTo<T>(pages: AsyncIterable<{ data: T[] }>, most: number): Promise<T[]> {
+  const rows: T[] = [];
+  for await (const page of pages) {
+    rows.push(...page.data);
+    if (rows.length >= most) break;
+  }
+  return rows.slice(0, most);
+}
+
+const sinceOf = (at: number) => (at > 0 ? { since: new Date(at).toISOString() } : {});
+
+function toRemark(
+  row: { body?: string | null; user?: { login: string; type?: string } | null },
+  createdAt: string,
+  updatedAt: string,
+  spot: Remark["spot"],
+): Remark {
+  return {
+    by: row.user?.login ?? "ghost",
+    bot: row.user?.type === "Bot" || (row.user?.login ?? "").endsWith("[bot]"),
+    body: row.body ?? "",
+    at: Date.parse(createdAt),
+    editedAt: Date.parse(updatedAt),
+    spot,
+  };
+}
+
+type Octokit = InstanceType<typeof ProbotOctokit>;
+type CheckRun = Awaited<
+  ReturnType<Octokit["rest"]["checks"]["listForRef"]>
+>["data"]["check_runs"][number];
+
+/** A check's own words: its title, summary and text, and the lines it points at. */
+async function readFailedCheck(
+  o: Octokit,
+  repository: string,
+  run: CheckRun,
+): Promise<FailedCheck> {
+  const { title, summary, text, annotations_count } = run.output;
+  const parts = [title, summary, text].filter(Boolean);
+  if (annotations_count > 0) {
+    const where = { ...split(repository), check_run_id: run.id, per_page: annotationsShownMax };
+    const { data } = await o.rest.checks.listAnnotations(where);
+    for (const one of data) parts.push(`${one.path}:${one.start_line}: ${one.message ?? ""}`);
+  }
+  return { name: run.name, result: run.conclusion ?? "failure", output: parts.join("\n") };
 }
 
 async function listDeliveries(connect: Connect, since: number): Promise<Delivery[]> {
@@ -383,12 +573,24 @@ function checkFields(body: CheckBody) {
     ...(body.conclusion ? { conclusion: body.conclusion } : {}),
     ...(body.startedAt ? { started_at: body.startedAt } : {}),
     ...(body.completedAt ? { completed_at: body.completedAt } : {}),
-    details_url: body.detailsUrl,
+    ...(body.detailsUrl ? { details_url: body.detailsUrl } : {}),
     output: {
       title: body.title,
       summary: body.summary,
       ...(body.text ? { text: body.text } : {}),
+      ...(body.annotations && body.annotations.length > 0
+        ? {
+            annotations: body.annotations.map(({ path, line, message }) => ({
+              path,
+              start_line: line,
+              end_line: line,
+              annotation_level: "failure" as const,
+              message,
+            })),
+          }
+        : {}),
     },
+    ...(body.actions ? { actions: body.actions } : {}),
   };
 }
 

@@ -1,11 +1,13 @@
 import { and, eq, gt, sql } from "drizzle-orm";
+import { questionBody } from "./comment.ts";
 import type { Tx } from "./database.ts";
 import { logDaemon } from "./event.ts";
 import { held, release, renew } from "./lease.ts";
-import { record } from "./pipeline.ts";
+import { wantOnce } from "./outbox.ts";
+import { findPipeline, record } from "./pipeline.ts";
 import type { Event, Settle } from "./protocol/wire.ts";
 import type { Daemon } from "./queue.ts";
-import { findRun, isOver, move, note, type Run, recordSeq } from "./run.ts";
+import { findRun, isOver, move, note, type Run, recordSeq, wantPlaces } from "./run.ts";
 import { type RunState, runs } from "./schema.ts";
 
 /** Why the app does not take what a daemon sent; nothing has changed. */
@@ -89,6 +91,8 @@ async function apply(tx: Tx, at: number, run: Run, event: Event): Promise<Run> {
       await note(tx, at, run, { headSha: event.sha, changed: true });
       return { ...run, headSha: event.sha, changed: true };
     case "receipt":
+    case "base":
+    case "usage":
     case "say":
       await note(tx, at, run, {});
       return run;
@@ -125,7 +129,7 @@ export async function settle(
   if (end.head) await record(tx, run.pipelineId, { headSha: end.head });
   const to = endState(run, end);
   const why = end.failure ? end.failure.code : to;
-  await move(
+  const over = await move(
     tx,
     at,
     run,
@@ -140,7 +144,17 @@ export async function settle(
     },
     { type: "ended", state: to, why },
   );
+  if (over?.failureCode === "asked_question") await ask(tx, at, over);
+  await wantPlaces(tx, at, run.workspace);
   return { settled: true };
+}
+
+/** A comment of its own: the edit of one notifies nobody. */
+async function ask(tx: Tx, at: number, run: Run) {
+  const pipeline = await findPipeline(tx, run.pipelineId);
+  const issue = run.thread || pipeline?.issue;
+  const data = { repository: run.repository, issue, body: questionBody(run) };
+  await wantOnce(tx, at, run.workspace, "reply", `question:${run.id}`, data);
 }
 
 function endState(run: Run, end: Settle): RunState {
@@ -157,4 +171,5 @@ async function decline(tx: Tx, at: number, daemon: Daemon, run: Run, end: Settle
   const declinedBy = [...run.declinedBy.split(",").filter(Boolean), daemon.id].join(",");
   const why = `${daemon.name} declined: ${end.failure?.detail ?? "no reason given"}`;
   await move(tx, at, run, "queued", { declinedBy, daemon: null }, { type: "requeued", why });
+  await wantPlaces(tx, at, run.workspace);
 }

@@ -1,234 +1,419 @@
 import { desc, eq } from "drizzle-orm";
-import type { Logger } from "pino";
-import { type Command, helpTable, needs, parseCommand, visible } from "./command.ts";
-import type { Database, Tx } from "./database.ts";
-import { logOwn } from "./event.ts";
-import type { Commented, GitHub, Labeled } from "./github.ts";
+import {
+  acknowledge,
+  answer,
+  type Effect,
+  inOneStep,
+  type Parts,
+  type Place,
+  refuse,
+} from "./answer.ts";
+import { cancelRuns, wakeStopped } from "./cancel.ts";
+import { type Command, type CommandName, helpTable, needOf, parseCommand } from "./command.ts";
+import { hashOf, type Tx } from "./database.ts";
 import { newId } from "./identity.ts";
-import { requestCancel } from "./lease.ts";
-import { want, wantOnce } from "./outbox.ts";
-import { allows, type Permissions } from "./permission.ts";
-import { findOpen, open, type Pipeline, parseTrimoYml } from "./pipeline.ts";
-import type { Clock } from "./protocol/pace.ts";
-import { labelIntent, type TrimoYml, trimoYmlPath } from "./protocol/trimo-yml.ts";
+import { want } from "./outbox.ts";
+import {
+  type CiOver,
+  type Happening,
+  type Issue,
+  isBot,
+  type Labeled,
+  type Pressed,
+  readPayload,
+  type Said,
+} from "./payload.ts";
+import { allows } from "./permission.ts";
+import {
+  adopt,
+  findByBranch,
+  findOpen,
+  findPipeline,
+  open,
+  type Pipeline,
+  record,
+} from "./pipeline.ts";
+import { continueRequest, fixRequest, spotText } from "./prompt.ts";
+import { BranchName } from "./protocol/names.ts";
+import {
+  holdLabel,
+  labelIntent,
+  type Mistake,
+  nowLabel,
+  type TrimoYml,
+} from "./protocol/trimo-yml.ts";
 import { promptMax } from "./protocol/wire.ts";
-import { move, openRuns, type Run, recordCancel, start } from "./run.ts";
-import { intents, runs } from "./schema.ts";
-import type { Wake } from "./wake.ts";
+import { agentsFor } from "./queue.ts";
+import { findRun, openRuns, type Run, recordPriority, start, wantPlaces } from "./run.ts";
+import { runs } from "./schema.ts";
+import { visible } from "./spoken.ts";
+import { sayStatus } from "./status.ts";
+import { takeChange } from "./surroundings.ts";
+import { readConfig, sayMistakes } from "./trimo-yml.ts";
 import { code, plain } from "./wording.ts";
 
-type Parts = {
-  db: Database;
-  github: GitHub;
-  permissions: Permissions;
-  clock: Clock;
-  wake: Wake;
-  log: Logger;
-};
+/** The same wish this soon again, while its run is not over, is the same run. */
+const twinMs = 60_000;
+/** What the label trimo:now adds; age decides among equals. */
+const hurried = 10;
 
 /**
  * Turns what people do on GitHub into runs. An intent is stored with its effect under the
  * delivery's number, so a delivery that is handled twice has its effect once.
  */
 export function registerIntents(parts: Parts) {
-  parts.github.onLabeled((guid, event) => labeled(parts, guid, event));
-  parts.github.onComment((guid, event) => commented(parts, guid, event));
+  parts.github.onEvent(async (guid, event, payload) => {
+    const happening = readPayload(event, payload, parts.github.appId);
+    if (happening) await take(parts, guid, happening);
+  });
 }
 
-/** Whose words start nothing: apps, Trimo itself among them. */
-const isBot = (sender: { login: string; type: string }) =>
-  sender.type === "Bot" || sender.login.endsWith("[bot]");
+async function take(parts: Parts, guid: string, happening: Happening) {
+  switch (happening.type) {
+    case "labeled":
+    case "unlabeled":
+      return await labeled(parts, guid, happening);
+    case "said":
+      return await said(parts, guid, happening);
+    case "pressed":
+      return await pressed(parts, guid, happening);
+    case "ci":
+      return await ciOver(parts, guid, happening);
+    default:
+      return await takeChange(parts, guid, happening);
+  }
+}
+
+function placeOf(
+  kind: Place["kind"],
+  key: string,
+  event: Labeled | Said | Pressed | CiOver,
+  thread: number,
+): Place {
+  const { workspace, repository, sender } = event;
+  return { kind, key, workspace, repository, thread, sender: sender.login };
+}
 
 async function labeled(parts: Parts, guid: string, event: Labeled) {
-  const { repository, issue, sender, label } = event;
-  if (isBot(sender) || issue.pull_request || issue.state !== "open") return;
-  const config = await readTrimoYml(parts, event);
-  const intent = labelIntent(label.name, config ?? {});
+  const name = event.label.toLowerCase();
+  if (name === nowLabel || name === holdLabel) return await steer(parts, event, name);
+  if (event.type === "unlabeled" || isBot(event.sender)) return;
+  const { config, mistakes } = await readConfig(parts, event);
+  const intent = labelIntent(event.label, config);
   if (!intent) return;
-  const may = await parts.permissions.of(event.installation.id, repository.full_name, sender.login);
-  const place = { kind: "label" as const, event, guid };
-  if (!allows(may, "write")) return await refuse(parts, place, may);
-  if (!config) return await sayMistakes(parts, place);
-  await inOneStep(parts, place, "run", `label ${label.name}`, async (tx, at) => {
-    const pipeline = await findOrOpen(tx, at, event, config);
-    return await startRun(tx, at, pipeline, {
-      agent: intent.agent,
-      image: intent.image,
-      prompt: issuePrompt(event),
-      requestedBy: sender.login,
-      trigger: `label ${label.name}`,
-    });
+  const place = placeOf("label", guid, event, event.issue.number);
+  if (!(await mayOrRefuse(parts, place, "run", config))) return;
+  if (mistakes.length > 0) return await sayMistakes(parts, place, mistakes);
+  if (!event.issue.open)
+    return await answer(
+      parts,
+      place,
+      "closed",
+      "This is closed: open it again, then add the label.",
+    );
+  const kind = event.issue.isPull ? ("fix" as const) : ("run" as const);
+  await startHere(parts, place, event.issue, config, {
+    kind,
+    agent: intent.agent,
+    image: intent.image,
+    prompt: issuePrompt(event.issue),
+    trigger: `label ${event.label}`,
+    label: event.label,
+    askedAt: event.at,
+    ownComment: false,
+    heard: null,
   });
-  parts.wake.emit("queue");
 }
 
-async function commented(parts: Parts, guid: string, event: Commented) {
-  const { repository, sender, comment } = event;
-  if (isBot(sender)) return;
-  const command = parseCommand(comment.body);
-  if (!command) return;
-  const may = await parts.permissions.of(event.installation.id, repository.full_name, sender.login);
-  const place = { kind: "comment" as const, event, guid };
-  const need = "problem" in command ? "read" : needs[command.name];
-  if (!allows(may, need)) return await refuse(parts, place, may);
-  if ("problem" in command) return await answer(parts, place, "misunderstood", command.problem);
-  if (command.name === "help") return await answer(parts, place, "help", helpTable());
-  if (command.name === "status") return await sayStatus(parts, place);
-  if (command.name === "cancel") return await cancel(parts, place);
-  await runCommand(parts, place, command);
-}
-
-type Place = { kind: "label" | "comment"; event: Labeled | Commented; guid: string };
-
-async function runCommand(parts: Parts, place: Place, command: Command) {
-  const event = place.event as Commented;
-  const config = await readTrimoYml(parts, event);
-  if (!config) return await sayMistakes(parts, place);
-  await inOneStep(parts, place, "run", `/trimo ${command.name}`, async (tx, at) => {
-    await acknowledge(tx, at, event);
-    const onPull = event.issue.pull_request !== undefined;
-    const found = await findOpen(tx, event.repository.id, event.issue.number);
-    if (!found && (onPull || command.name !== "run")) {
-      const reply = onPull
-        ? "This pull request is not one of Trimo's pipelines."
-        : `There is no run here yet to ${command.name === "retry" ? "repeat" : "build on"}: \`/trimo run\` starts one.`;
-      return { reply };
-    }
-    const pipeline = found ?? (await openFor(tx, at, event, config));
-    const last = await lastRun(tx, pipeline);
-    const prompt =
-      command.name === "retry"
-        ? (last?.prompt ?? issuePrompt(event))
-        : command.prompt || (onPull ? pipeline.title : issuePrompt(event));
-    return await startRun(tx, at, pipeline, {
-      agent: command.agent ?? (command.name === "run" ? null : (last?.agent ?? null)),
-      image: command.image,
-      prompt,
-      requestedBy: event.sender.login,
-      trigger: `/trimo ${command.name}`,
-    });
-  });
-  parts.wake.emit("queue");
-}
-
-async function cancel(parts: Parts, place: Place) {
-  const event = place.event as Commented;
-  let stopped: Run[] = [];
-  await inOneStep(parts, place, "cancel", "/trimo cancel", async (tx, at) => {
-    await acknowledge(tx, at, event);
+/** The two labels that steer the queue: what they say holds while they are on the issue. */
+async function steer(parts: Parts, event: Labeled, name: string) {
+  const on = event.type === "labeled";
+  const { db, clock, wake } = parts;
+  await db.write(async (tx) => {
     const pipeline = await findOpen(tx, event.repository.id, event.issue.number);
-    stopped = pipeline ? await openRuns(tx, pipeline.id) : [];
-    for (const run of stopped) await cancelRun(tx, at, run, event.sender.login);
-    return stopped[0] ?? { reply: nothingHere };
-  });
-  for (const run of stopped) parts.wake.emit("run", run.id);
-  for (const run of stopped.filter((r) => r.state !== "queued"))
-    parts.wake.emit("cancel", run.daemon ?? "", run.id, run.attempt);
-}
-
-const nothingHere = "No run is queued or under way here.";
-
-/** A queued run ends at once; one that somebody holds is asked to stop. */
-async function cancelRun(tx: Tx, at: number, run: Run, by: string) {
-  if (run.state === "queued") {
-    const fact = { type: "ended" as const, state: "cancelled", why: `by ${by}` };
-    await move(tx, at, run, "cancelled", { cancelledBy: by }, fact);
-    return;
-  }
-  await recordCancel(tx, run.id, by);
-  await requestCancel(tx, run.id);
-  await logOwn(tx, run.id, at, { type: "cancel_requested", by });
-}
-
-async function sayStatus(parts: Parts, place: Place) {
-  const { event } = place;
-  const pipeline = await findOpen(parts.db.read, event.repository.id, event.issue.number);
-  const live = pipeline ? await openRuns(parts.db.read, pipeline.id) : [];
-  const rows = live.map(
-    (run) =>
-      `- run ${run.number} is ${run.state}${run.stage ? `, at ${run.stage}` : ""}${run.daemon ? `, on ${code(run.daemon)}` : ""}`,
-  );
-  const text = rows.length > 0 ? rows.join("\n") : nothingHere;
-  await answer(parts, place, "status", text);
-}
-
-/** Stores the intent and its effect together; a second handling of the delivery does nothing. */
-async function inOneStep(
-  parts: Parts,
-  { kind, event, guid }: Place,
-  outcome: "run" | "cancel",
-  reason: string,
-  work: (tx: Tx, at: number) => Promise<Run | { reply: string }>,
-) {
-  const at = parts.clock.now();
-  await parts.db.write(async (tx) => {
-    if (await isKnown(tx, guid)) return;
-    const effect = await work(tx, at);
-    const said = "reply" in effect ? effect.reply : null;
-    if (said !== null) {
-      const data = {
-        repository: event.repository.full_name,
-        issue: event.issue.number,
-        body: said,
-      };
-      await wantOnce(tx, at, event.installation.id, "reply", `answer:${guid}`, data);
+    if (!pipeline) return;
+    const at = clock.now();
+    if (name === holdLabel) await record(tx, pipeline.id, { held: on });
+    else {
+      const priority = on ? hurried : 0;
+      await record(tx, pipeline.id, { priority });
+      await recordPriority(tx, pipeline.id, priority);
     }
-    await tx.insert(intents).values({
-      key: guid,
-      kind,
-      repository: event.repository.full_name,
-      issue: event.issue.number,
-      sender: event.sender.login,
-      outcome: said === null ? outcome : "answered",
-      reason,
-      runId: "id" in effect ? effect.id : null,
-      at,
-    });
+    for (const run of await openRuns(tx, pipeline.id)) {
+      await want(tx, at, run.workspace, "check", run.id, true);
+      await want(tx, at, run.workspace, "comment", run.id, true);
+    }
+    await wantPlaces(tx, at, pipeline.workspace);
   });
-  parts.wake.emit("reports", event.installation.id);
+  wake.emit("reports", event.workspace);
+  wake.emit("queue");
 }
 
-async function isKnown(tx: Tx, guid: string): Promise<boolean> {
-  const known = await tx.select({ key: intents.key }).from(intents).where(eq(intents.key, guid));
-  return known.length > 0;
+async function said(parts: Parts, guid: string, event: Said) {
+  const command = parseCommand(event.body);
+  const kind = event.where === "comment" ? ("comment" as const) : ("review" as const);
+  const place = placeOf(kind, guid, event, event.issue.number);
+  if (!command) return event.wantsChanges ? await offerFix(parts, place, event) : undefined;
+  const { config, mistakes } = await readConfig(parts, event);
+  const name = "problem" in command ? (command.command ?? "help") : command.name;
+  if (!(await mayOrRefuse(parts, place, name, config))) return;
+  if ("problem" in command) return await answer(parts, place, "misunderstood", command.problem);
+  await obey(parts, place, event, command, config, mistakes);
 }
 
-async function startRun(
+async function obey(
+  parts: Parts,
+  place: Place,
+  event: Said,
+  command: Command,
+  config: TrimoYml,
+  mistakes: Mistake[],
+) {
+  switch (command.name) {
+    case "help":
+      return await answer(parts, place, "help", helpTable(config.commands));
+    case "status":
+      return await sayStatus(parts, place);
+    case "cancel":
+      return await cancel(parts, place, event);
+    case "done":
+      return await complete(parts, place, event);
+    default:
+      if (mistakes.length > 0) return await sayMistakes(parts, place, mistakes);
+      await startHere(parts, place, event.issue, config, {
+        kind: command.name,
+        agent: command.agent,
+        image: command.image,
+        prompt: promptOf(event, command),
+        trigger: `/trimo ${command.name}`,
+        label: null,
+        askedAt: event.at,
+        ownComment: event.where === "comment",
+        heard: event,
+      });
+  }
+}
+
+/** The words behind the command; of a comment in a diff also its place. */
+function promptOf(event: Said, command: Command): string {
+  const words = command.prompt || (command.name === "run" ? issuePrompt(event.issue) : "");
+  if (!event.spot) return words;
+  return `${words || "See to this place."}\n\n${spotText(event.spot)}`;
+}
+
+type Wish = {
+  kind: Run["kind"];
+  agent: string | null;
+  image: string | null;
+  /** Empty: what its kind says. */
+  prompt: string;
+  trigger: string;
+  label: string | null;
+  askedAt: number | null;
+  /** The wish itself is one of the issue's comments. */
+  ownComment: boolean;
+  /** The comment that is to be answered with 👀. */
+  heard: Said | null;
+};
+
+/** A run on the pipeline of an issue or pull request, which is opened when there is none. */
+async function startHere(parts: Parts, place: Place, issue: Issue, config: TrimoYml, wish: Wish) {
+  const { db } = parts;
+  const say = (reason: string, text: string) => answer(parts, place, reason, text);
+  const unknown = await unknownAgent(db.read, place, wish.agent);
+  if (unknown) return await say("agent", unknown);
+  const found = await findOpen(db.read, place.repository.id, issue.number);
+  const opener = found ? null : await prepareOpening(parts, place, issue, config, wish.kind);
+  if (typeof opener === "string") return await say("cannot", opener);
+  await inOneStep(parts, place, async (tx, at) => {
+    if (wish.heard) await acknowledge(tx, at, place, wish.heard.where, wish.heard.id);
+    const pipeline =
+      (await findOpen(tx, place.repository.id, issue.number)) ?? (await opener?.(tx, at));
+    if (!pipeline) return effect("answered", "over", null, "The pipeline ended just now.");
+    return await addRun(tx, at, place, pipeline, wish, issue);
+  });
+  parts.wake.emit("queue");
+}
+
+const effect = (
+  outcome: Effect["outcome"],
+  reason: string,
+  run: Run | null,
+  say: string | null,
+): Effect => ({ outcome, reason, run, say });
+
+async function unknownAgent(
+  db: Pick<Tx, "select">,
+  place: Place,
+  agent: string | null,
+): Promise<string | null> {
+  if (agent === null) return null;
+  const known = await agentsFor(db, place.repository.fullName);
+  if (known.length === 0 || known.includes(agent)) return null;
+  return `No machine here has an agent ${code(agent)}. There ${known.length === 1 ? "is" : "are"}: ${known.map(code).join(", ")}.`;
+}
+
+type Opener = (tx: Tx, at: number) => Promise<Pipeline>;
+
+/** What opens the pipeline that is missing, or why it cannot be opened. */
+async function prepareOpening(
+  parts: Parts,
+  place: Place,
+  issue: Issue,
+  config: TrimoYml,
+  kind: Run["kind"],
+): Promise<Opener | string> {
+  const { workspace, repository } = place;
+  const common = {
+    id: newId(),
+    workspace,
+    repository: repository.fullName,
+    repositoryId: repository.id,
+    issue: issue.number,
+    title: issue.title,
+    ...steeredBy(issue),
+  };
+  if (!issue.isPull) {
+    if (kind !== "run")
+      return `There is no run here yet to ${kind === "retry" ? "repeat" : "build on"}: \`/trimo run\` starts one.`;
+    if (!BranchName.safeParse(repository.defaultBranch).success)
+      return `The default branch is named ${code(repository.defaultBranch)}, which is no name that Trimo passes to git.`;
+    const pipeline = { ...common, baseBranch: repository.defaultBranch };
+    return (tx, at) => open(tx, at, pipeline, config);
+  }
+  if (kind === "retry") return "There is no run here yet to repeat: `/trimo run` starts one.";
+  const pull = await parts.github
+    .workspace(workspace)
+    .pullDetails(repository.fullName, issue.number);
+  if (!pull || pull.state === "closed") return "This pull request is closed: open it again first.";
+  if (pull.head.repository?.toLowerCase() !== repository.fullName.toLowerCase())
+    return "This pull request comes from a fork, and Trimo pushes only to branches of this repository.";
+  if (pull.head.branch === repository.defaultBranch)
+    return "This pull request comes from the default branch, and no run works on that.";
+  const names = [pull.head.branch, pull.base.branch];
+  const odd = names.find((name) => !BranchName.safeParse(name).success);
+  if (odd !== undefined) return `${code(odd)} is no branch name that Trimo passes to git.`;
+  return (tx, at) =>
+    adopt(tx, at, {
+      ...common,
+      branch: pull.head.branch,
+      baseBranch: pull.base.branch,
+      baseSha: pull.base.sha,
+      headSha: pull.head.sha,
+      pullNodeId: pull.nodeId,
+      pullState: pull.state,
+    });
+}
+
+/** What labels put on before its first run say. */
+function steeredBy(issue: Issue): { held: boolean; priority: number } {
+  const names = issue.labels.map((label) => label.toLowerCase());
+  return { held: names.includes(holdLabel), priority: names.includes(nowLabel) ? hurried : 0 };
+}
+
+/** The run, or that it is there already. */
+async function addRun(
   tx: Tx,
   at: number,
+  place: Place,
   pipeline: Pipeline,
-  run: Pick<Run, "agent" | "image" | "prompt" | "requestedBy" | "trigger">,
-): Promise<Run> {
-  return await start(tx, at, {
-    ...run,
-    prompt: run.prompt.slice(0, promptMax),
+  wish: Wish,
+  issue: Issue | null,
+): Promise<Effect> {
+  const last = await lastRun(tx, pipeline);
+  const again = wish.kind === "retry" ? last : null;
+  const kind = again && again.composed === null ? again.kind : wish.kind;
+  const usual = kind === "fix" ? fixRequest : kind === "continue" ? continueRequest : "";
+  const prompt = (again?.prompt ?? (wish.prompt || usual || pipeline.title)).slice(0, promptMax);
+  const agent = wish.agent ?? (wish.kind === "run" ? null : (last?.agent ?? null));
+  const wanted = { kind, prompt, agent, image: wish.image ?? again?.image ?? null };
+  const wished = hashOf(JSON.stringify(wanted));
+  const twin = (await openRuns(tx, pipeline.id)).find(
+    (run) => at - run.createdAt < twinMs && run.wish === wished,
+  );
+  if (twin)
+    return effect(
+      "answered",
+      "twin",
+      twin,
+      `That is run ${twin.number} already, asked for a moment ago: it is done once.`,
+    );
+  // Nothing can have been said yet: no run before it, and no comment but the wish itself.
+  const alone =
+    last === null && !issue?.isPull && (issue?.comments ?? 0) <= (wish.ownComment ? 1 : 0);
+  const run = await start(tx, at, {
+    ...wanted,
+    wish: wished,
     id: newId(),
     pipelineId: pipeline.id,
     workspace: pipeline.workspace,
     repository: pipeline.repository,
+    composed: again?.composed ?? (alone ? prompt : null),
+    thread: place.thread,
+    label: wish.label,
+    priority: pipeline.priority,
+    requestedBy: place.sender,
+    trigger: wish.trigger,
+    askedAt: wish.askedAt ?? at,
+  });
+  await record(tx, pipeline.id, { done: false });
+  return effect("run", wish.trigger, run, null);
+}
+
+async function cancel(parts: Parts, place: Place, event: Said) {
+  let stopped: Run[] = [];
+  await inOneStep(parts, place, async (tx, at) => {
+    await acknowledge(tx, at, place, event.where, event.id);
+    const pipeline = await findOpen(tx, place.repository.id, place.thread);
+    stopped = pipeline ? await cancelRuns(tx, at, pipeline.id, place.sender) : [];
+    const fresh = stopped.filter((run) => run.cancelledBy === null);
+    const say =
+      stopped.length === 0
+        ? "No run is queued or under way here."
+        : fresh.length === 0
+          ? `Run ${stopped[0]?.number} is being stopped already, for ${plain(stopped[0]?.cancelledBy ?? "", 60)}.`
+          : null;
+    return effect(say === null ? "cancel" : "answered", "/trimo cancel", stopped[0] ?? null, say);
+  });
+  wakeStopped(parts.wake, stopped);
+}
+
+/** The person has what they wanted: the pull request is opened or made ready. */
+async function complete(parts: Parts, place: Place, event: Said) {
+  await inOneStep(parts, place, async (tx, at) => {
+    await acknowledge(tx, at, place, event.where, event.id);
+    const pipeline = await findOpen(tx, place.repository.id, place.thread);
+    if (!pipeline) return effect("answered", "done", null, "There is nothing here to complete.");
+    const [live] = await openRuns(tx, pipeline.id);
+    if (live)
+      return effect(
+        "answered",
+        "done",
+        live,
+        `Run ${live.number} is ${live.state === "queued" ? "still queued" : "still under way"}: wait for its end, or stop it with \`/trimo cancel\`.`,
+      );
+    if (pipeline.adopted)
+      return effect(
+        "answered",
+        "done",
+        null,
+        "This pull request is its author's: they make it ready.",
+      );
+    const changed = await anyChanged(tx, pipeline);
+    await record(tx, pipeline.id, { done: true });
+    await want(tx, at, pipeline.workspace, "pipeline", pipeline.id, true);
+    const what = !changed
+      ? "No run changed anything: the draft is closed and its branch removed."
+      : pipeline.pullNumber
+        ? `Completed: pull request #${pipeline.pullNumber} is ready for review.`
+        : "Completed: the pull request is being opened.";
+    return effect("done", "/trimo done", null, what);
   });
 }
 
-async function findOrOpen(tx: Tx, at: number, event: Labeled | Commented, config: TrimoYml) {
-  const found = await findOpen(tx, event.repository.id, event.issue.number);
-  return found ?? (await openFor(tx, at, event, config));
-}
-
-async function openFor(tx: Tx, at: number, event: Labeled | Commented, config: TrimoYml) {
-  return await open(
-    tx,
-    at,
-    {
-      id: newId(),
-      workspace: event.installation.id,
-      repository: event.repository.full_name,
-      repositoryId: event.repository.id,
-      issue: event.issue.number,
-      title: event.issue.title,
-      baseBranch: event.repository.default_branch,
-    },
-    config,
-  );
+async function anyChanged(tx: Tx, pipeline: Pipeline): Promise<boolean> {
+  const all = await tx.select().from(runs).where(eq(runs.pipelineId, pipeline.id));
+  return all.some((run) => run.changed);
 }
 
 async function lastRun(tx: Tx, pipeline: Pipeline): Promise<Run | null> {
@@ -241,82 +426,163 @@ async function lastRun(tx: Tx, pipeline: Pipeline): Promise<Run | null> {
   return row ?? null;
 }
 
-/** An issue as a prompt; an empty one is its title. */
-function issuePrompt({ issue }: Labeled | Commented): string {
-  return visible(`${issue.title}\n\n${issue.body ?? ""}`).trim();
-}
+const buttonCommands = { again: "retry", fix: "fix", continue: "continue" } as const;
 
-/** Null when it has mistakes. */
-async function readTrimoYml(parts: Parts, event: Labeled | Commented): Promise<TrimoYml | null> {
-  const { config, problems } = await fetchTrimoYml(parts, event);
-  return problems.length > 0 ? null : config;
-}
-
-async function fetchTrimoYml(parts: Parts, { installation, repository }: Labeled | Commented) {
-  const workspace = parts.github.workspace(installation.id);
-  const text = await workspace.file(repository.full_name, trimoYmlPath, repository.default_branch);
-  return parseTrimoYml(text);
-}
-
-async function sayMistakes(parts: Parts, place: Place) {
-  const { problems } = await fetchTrimoYml(parts, place.event);
-  const list = problems.map((problem) => `- ${plain(problem, 300)}`).join("\n");
-  await answer(
-    parts,
-    place,
-    "config",
-    `No run was started: \`${trimoYmlPath}\` on \`${place.event.repository.default_branch}\` has mistakes.\n\n${list}`,
-  );
-}
-
-/** One polite sentence, at most once a person, issue and hour. */
-async function refuse(parts: Parts, place: Place, may: string) {
-  const { event } = place;
-  const hour = Math.floor(parts.clock.now() / 3_600_000);
-  const subject = `refused:${event.repository.id}:${event.issue.number}:${event.sender.login}:${hour}`;
-  const has = may === "none" ? "no permission here" : `${may} permission`;
-  const body = `⛔ @${event.sender.login}, starting runs here needs write permission, and you have ${has}. Someone who has it can add the label again, or repeat your words after \`/trimo run\`.`;
-  await reply(parts, place, "refused", subject, body);
-}
-
-async function answer(parts: Parts, place: Place, reason: string, body: string) {
-  await reply(parts, place, "answered", `answer:${place.guid}`, body, reason);
-}
-
-async function reply(
-  parts: Parts,
-  { kind, event, guid }: Place,
-  outcome: "refused" | "answered",
-  subject: string,
-  body: string,
-  reason: string = outcome,
-) {
-  const at = parts.clock.now();
-  const data = { repository: event.repository.full_name, issue: event.issue.number, body };
-  await parts.db.write(async (tx) => {
-    await wantOnce(tx, at, event.installation.id, "reply", subject, data);
-    await tx
-      .insert(intents)
-      .values({
-        key: guid,
+/** A button of a completed check run, or its *Re-run*. */
+async function pressed(parts: Parts, guid: string, event: Pressed) {
+  const { db } = parts;
+  const run = event.run ? await findRun(db.read, event.run) : await runAt(parts, event);
+  const pipeline = run && (await findPipeline(db.read, run.pipelineId));
+  if (!run || !pipeline || pipeline.repositoryId !== event.repository.id) return;
+  const place = placeOf("button", guid, event, run.thread || pipeline.issue);
+  const kind = buttonCommands[event.button];
+  const { config, mistakes } = await readConfig(parts, event);
+  if (!(await mayOrRefuse(parts, place, kind, config))) return;
+  if (mistakes.length > 0) return await sayMistakes(parts, place, mistakes);
+  if (pipeline.state !== "open")
+    return await answer(
+      parts,
+      place,
+      "over",
+      "That pipeline is over: `/trimo run` under its issue starts another.",
+    );
+  await inOneStep(parts, place, async (tx, at) => {
+    const current = await findPipeline(tx, pipeline.id);
+    return await addRun(
+      tx,
+      at,
+      place,
+      current ?? pipeline,
+      {
         kind,
-        repository: event.repository.full_name,
-        issue: event.issue.number,
-        sender: event.sender.login,
-        outcome,
-        reason,
-        runId: null,
-        at,
-      })
-      .onConflictDoNothing();
+        agent: null,
+        image: null,
+        prompt: "",
+        trigger:
+          event.button === "again" ? "Run again" : event.button === "fix" ? "Fix it" : "Continue",
+        label: null,
+        askedAt: null,
+        ownComment: false,
+        heard: null,
+      },
+      null,
+    );
   });
-  parts.wake.emit("reports", event.installation.id);
+  parts.wake.emit("queue");
 }
 
-/** 👀 at once, so that the person knows they were heard. */
-async function acknowledge(tx: Tx, at: number, event: Commented) {
-  await want(tx, at, event.installation.id, "reaction", `eyes:${event.comment.id}`, true, {
-    repository: event.repository.full_name,
-    comment: event.comment.id,
+/** The newest run whose check stands on a commit. */
+async function runAt({ db }: Parts, event: Pressed): Promise<Run | null> {
+  const [row] = await db.read
+    .select()
+    .from(runs)
+    .where(eq(runs.headSha, event.sha))
+    .orderBy(desc(runs.createdAt))
+    .limit(1);
+  return row ?? null;
+}
+
+/** A review that asks for changes is a person's word; whether an agent takes it up is theirs to say. */
+async function offerFix(parts: Parts, place: Place, event: Said) {
+  const pipeline = await findOpen(parts.db.read, place.repository.id, event.issue.number);
+  if (!pipeline || pipeline.pullNumber !== event.issue.number) return;
+  const say = `❓ ${plain(place.sender, 60)} asks for changes. **Fix it**: press the button at the check *Trimo*, or write \`/trimo fix\`; the review and its comments go along.`;
+  const offered = effect("offered", `review by ${place.sender}`, null, say);
+  await inOneStep(parts, place, async () => offered);
+}
+
+/** CI that failed on a pipeline's own commits: a corrective run by itself where trimo.yml says so. */
+async function ciOver(parts: Parts, guid: string, event: CiOver) {
+  if (!event.failed) return;
+  const pipeline = await findByBranch(parts.db.read, event.repository.id, event.branch);
+  // The opening commit is the base's tree: what fails there is not a run's doing.
+  if (!pipeline || pipeline.headSha !== event.sha || pipeline.openingSha === event.sha) return;
+  const { config, mistakes } = await readConfig(parts, event);
+  const source = config.discover?.find((one) => "ci" in one);
+  const thread = pipeline.pullNumber ?? pipeline.issue;
+  const place = { ...placeOf("ci", guid, event, thread), sender: event.app };
+  const reason = `${event.app} failed on ${event.sha.slice(0, 7)}`;
+  await inOneStep(parts, place, async (tx, at) => {
+    const open = await openRuns(tx, pipeline.id);
+    if (open.length > 0)
+      return effect("answered", `${reason}; a run is under way`, open[0] ?? null, null);
+    const own = await startedByCi(tx, pipeline);
+    if (source && mistakes.length === 0 && own < source.most)
+      return await addRun(
+        tx,
+        at,
+        place,
+        pipeline,
+        {
+          kind: "fix",
+          agent: null,
+          image: null,
+          prompt: "",
+          trigger: `CI failed: ${event.app}`,
+          label: null,
+          askedAt: null,
+          ownComment: false,
+          heard: null,
+        },
+        null,
+      );
+    const tried = source ? ` ${own} runs of their own did not mend it.` : "";
+    const say = `❓ ${plain(event.app, 60)} failed on ${event.sha.slice(0, 7)}.${tried} **Fix it**: press the button at the check *Trimo*, or write \`/trimo fix\`; what failed goes along.`;
+    return { ...effect("offered", reason, null, say), once: `ci:${pipeline.id}:${event.sha}` };
   });
+  parts.wake.emit("queue");
+}
+
+/** How many runs CI has started on a pipeline since a person last asked for one. */
+async function startedByCi(tx: Tx, pipeline: Pipeline): Promise<number> {
+  const newestFirst = await tx
+    .select({ trigger: runs.trigger })
+    .from(runs)
+    .where(eq(runs.pipelineId, pipeline.id))
+    .orderBy(desc(runs.number));
+  const byPeople = newestFirst.findIndex((run) => !run.trigger.startsWith("CI failed"));
+  return byPeople < 0 ? newestFirst.length : byPeople;
+}
+
+/** A firing of a schedule found this issue; whoever may write trimo.yml has asked for it. */
+export async function startScheduled(
+  parts: Parts,
+  place: Place,
+  issue: Issue,
+  config: TrimoYml,
+  agent: string | null,
+) {
+  if (await findOpen(parts.db.read, place.repository.id, issue.number)) return false;
+  await startHere(parts, place, issue, config, {
+    kind: "run",
+    agent,
+    image: null,
+    prompt: issuePrompt(issue),
+    trigger: "schedule",
+    label: null,
+    askedAt: null,
+    ownComment: false,
+    heard: null,
+  });
+  return true;
+}
+
+/** An issue as a prompt; an empty one is its title. */
+function issuePrompt(issue: Issue): string {
+  return visible(`${issue.title}\n\n${issue.body}`).trim();
+}
+
+/** Whether the sender may, as GitHub says it; who may not is told so. */
+async function mayOrRefuse(
+  parts: Parts,
+  place: Place,
+  name: CommandName,
+  config: TrimoYml,
+): Promise<boolean> {
+  const { workspace, repository, sender } = place;
+  const has = await parts.permissions.of(workspace, repository.fullName, sender);
+  const need = needOf(name, config.commands);
+  if (allows(has, need)) return true;
+  await refuse(parts, place, `\`/trimo ${name}\``, need, has);
+  return false;
 }

@@ -6,6 +6,7 @@ import { dashboardRoutes } from "../dashboard/server.tsx";
 import type { Config } from "./config.ts";
 import { daemonRoutes } from "./daemons.ts";
 import { openDatabase } from "./database.ts";
+import { runSchedules } from "./discover.ts";
 import { createGitHub } from "./github.ts";
 import { registerIntents } from "./intent.ts";
 import { createPermissions } from "./permission.ts";
@@ -25,7 +26,9 @@ export async function startApp(config: Config, log: Logger): Promise<App> {
   const db = await openDatabase(config.databaseUrl, config.databaseAuthToken);
   const github = createGitHub(config, log);
   const tokens = createTokens(github, clock);
-  registerIntents({ db, github, permissions: createPermissions(github, clock), clock, wake, log });
+  const permissions = createPermissions(github, clock);
+  const parts = { db, github, permissions, clock, wake };
+  registerIntents(parts);
 
   const server = new Hono();
   server.get("/healthz", async (c) => {
@@ -54,7 +57,8 @@ export async function startApp(config: Config, log: Logger): Promise<App> {
   const sweep = { db, github, clock, wake, log };
   const loops = [
     runDeliveries(db, github, clock, wake, log, stop.signal),
-    runReports({ db, github, clock, wake, log, links }, stop.signal),
+    runReports({ ...parts, log, links }, stop.signal),
+    runSchedules({ ...parts, log }, stop.signal),
     sweepLeases(sweep, stop.signal),
     sweepDeliveries(sweep, stop.signal),
   ];

@@ -10,8 +10,8 @@ export type Report = typeof reports.$inferSelect;
 export type ReportKind = Report["kind"];
 
 /**
- * Marks a GitHub object as to be made true again: at once when `urgent`, else when its last write is
- * old enough. `data` goes with replies and reactions.
+ * Marks a GitHub object as to be made true again: at `at` and before all else when `urgent`; else not
+ * before `at` nor before its last write is old enough, and together with what is wanted of it already.
  */
 export async function want(
   tx: Tx,
@@ -24,10 +24,17 @@ export async function want(
 ) {
   await tx
     .insert(reports)
-    .values({ kind, subject, workspace, wanted: 1, dueAt: at, data })
+    .values({ kind, subject, workspace, wanted: 1, dueAt: at, urgent, data })
     .onConflictDoUpdate({
       target: [reports.kind, reports.subject],
-      set: { wanted: sql`${reports.wanted} + 1`, ...(urgent ? { dueAt: at } : {}) },
+      set: {
+        wanted: sql`${reports.wanted} + 1`,
+        ...(urgent
+          ? { dueAt: at, urgent: true }
+          : {
+              dueAt: sql`case when ${reports.written} = ${reports.wanted} then max(${reports.dueAt}, ${at}) else ${reports.dueAt} end`,
+            }),
+      },
     });
 }
 
@@ -43,7 +50,7 @@ export async function dueReports(db: Database, workspace: number, at: number): P
       sql`${reports.workspace} = ${workspace} and written < wanted and ${reports.dueAt} <= ${at}`,
     )
     .orderBy(
-      sql`case ${reports.kind} when 'reaction' then 0 when 'pipeline' then 1 when 'check' then 2 when 'comment' then 3 else 4 end`,
+      sql`${reports.urgent} desc, case ${reports.kind} when 'reaction' then 0 when 'pipeline' then 1 when 'prompt' then 2 when 'check' then 3 when 'comment' then 4 else 5 end`,
       reports.dueAt,
     )
     .limit(100);
@@ -84,7 +91,9 @@ export async function markWritten(db: Database, report: Report, notBefore: numbe
         written: report.wanted,
         attempts: 0,
         error: null,
-        dueAt: sql`case when ${reports.wanted} = ${report.wanted} then ${notBefore} else ${reports.dueAt} end`,
+        // What was urgently wanted meanwhile has a time of its own; the rest waits its turn.
+        urgent: sql`${reports.wanted} > ${report.wanted} and ${reports.dueAt} > ${report.dueAt}`,
+        dueAt: sql`case when ${reports.wanted} > ${report.wanted} and ${reports.dueAt} > ${report.dueAt} then ${reports.dueAt} else ${notBefore} end`,
       })
       .where(one(report)),
   );
@@ -98,6 +107,19 @@ export async function markFailed(db: Database, report: Report, dueAt: number, er
       .set({ attempts: report.attempts + 1, dueAt, error: error.slice(0, 500) })
       .where(one(report)),
   );
+}
+
+/** Not yet: nothing was tried, and it is looked at again at `dueAt`. */
+export async function postpone(db: Database, report: Report, dueAt: number) {
+  await db.write((tx) => tx.update(reports).set({ dueAt }).where(one(report)));
+}
+
+/** Nothing of this workspace can be written any more. */
+export async function giveUpAll(tx: Tx, workspace: number, error: string) {
+  await tx
+    .update(reports)
+    .set({ written: sql`${reports.wanted}`, error })
+    .where(sql`${reports.workspace} = ${workspace} and written < wanted`);
 }
 
 /** Can never be made true: given up, with the reason kept for people. */

@@ -1,8 +1,7 @@
-import { and, desc, eq, like, or } from "drizzle-orm";
-import { parseDocument } from "yaml";
+import { and, desc, eq, like, ne, or } from "drizzle-orm";
 import type { Tx } from "./database.ts";
 import { want } from "./outbox.ts";
-import { TrimoYml } from "./protocol/trimo-yml.ts";
+import type { TrimoYml } from "./protocol/trimo-yml.ts";
 import { pipelines } from "./schema.ts";
 
 export type Pipeline = typeof pipelines.$inferSelect;
@@ -43,7 +42,8 @@ export async function open(
   pipeline: Pick<
     Pipeline,
     "id" | "workspace" | "repository" | "repositoryId" | "issue" | "title" | "baseBranch"
-  >,
+  > &
+    Partial<Pick<Pipeline, "held" | "priority">>,
   config: TrimoYml,
 ): Promise<Pipeline> {
   const template = config.branch ?? "trimo/{number}-{slug}";
@@ -63,6 +63,7 @@ export async function open(
       ...pipeline,
       branch,
       pullRequest: config.pull_request ?? "draft",
+      deleteBranch: config.delete_branch ?? false,
       state: "open",
       createdAt: at,
     })
@@ -70,6 +71,117 @@ export async function open(
   if (!row) throw new Error(`pipeline ${pipeline.id} was not stored`);
   await want(tx, at, row.workspace, "pipeline", row.id, true);
   return row;
+}
+
+/** Takes a person's own pull request as a pipeline: the runs work on its branch, and it stays theirs. */
+export async function adopt(
+  tx: Tx,
+  at: number,
+  pipeline: Pick<
+    Pipeline,
+    | "id"
+    | "workspace"
+    | "repository"
+    | "repositoryId"
+    | "issue"
+    | "title"
+    | "baseBranch"
+    | "branch"
+    | "baseSha"
+    | "headSha"
+    | "pullNodeId"
+    | "pullState"
+    | "held"
+    | "priority"
+  >,
+): Promise<Pipeline> {
+  const row = {
+    ...pipeline,
+    adopted: true,
+    pullNumber: pipeline.issue,
+    pullRequest: "manual" as const,
+    // Its branch is there already.
+    openingSha: "",
+    state: "open" as const,
+    createdAt: at,
+  };
+  // One that ended with its pull request closed is taken up again when that is reopened.
+  const [before] = await tx
+    .select()
+    .from(pipelines)
+    .where(
+      and(eq(pipelines.repositoryId, pipeline.repositoryId), eq(pipelines.branch, pipeline.branch)),
+    );
+  if (before) {
+    const { id: _, createdAt: __, ...changes } = row;
+    await record(tx, before.id, changes);
+    return { ...before, ...changes };
+  }
+  const [stored] = await tx.insert(pipelines).values(row).returning();
+  if (!stored) throw new Error(`pipeline ${pipeline.id} was not stored`);
+  return stored;
+}
+
+/** The newest pipeline of a pull request, whatever its state. */
+export async function findByPull(
+  tx: Pick<Tx, "select">,
+  repositoryId: number,
+  pull: number,
+): Promise<Pipeline | null> {
+  const [row] = await tx
+    .select()
+    .from(pipelines)
+    .where(and(eq(pipelines.repositoryId, repositoryId), eq(pipelines.pullNumber, pull)))
+    .orderBy(desc(pipelines.createdAt))
+    .limit(1);
+  return row ?? null;
+}
+
+/** The open pipeline that works on a branch. */
+export async function findByBranch(
+  tx: Pick<Tx, "select">,
+  repositoryId: number,
+  branch: string,
+): Promise<Pipeline | null> {
+  const [row] = await tx
+    .select()
+    .from(pipelines)
+    .where(
+      and(
+        eq(pipelines.repositoryId, repositoryId),
+        eq(pipelines.branch, branch),
+        eq(pipelines.state, "open"),
+      ),
+    );
+  return row ?? null;
+}
+
+/** Every pipeline that is not over, of one repository or of a whole workspace. */
+export async function openPipelines(
+  tx: Pick<Tx, "select">,
+  where: { repositoryId: number } | { workspace: number },
+): Promise<Pipeline[]> {
+  const mine =
+    "workspace" in where
+      ? eq(pipelines.workspace, where.workspace)
+      : eq(pipelines.repositoryId, where.repositoryId);
+  return await tx
+    .select()
+    .from(pipelines)
+    .where(and(mine, ne(pipelines.state, "closed")));
+}
+
+/** A repository has another name or owner; it is known by its number. */
+export async function renameRepository(
+  tx: Tx,
+  repositoryId: number,
+  repository: string,
+  workspace: number,
+) {
+  await tx
+    .update(pipelines)
+    .set({ repository, workspace })
+    .where(eq(pipelines.repositoryId, repositoryId));
 }
 
 /** Records what is known of GitHub's side. */
@@ -91,23 +203,4 @@ function slug(title: string): string {
     .slice(0, slugMax)
     .replace(/-+$/, "");
   return plain || "work";
-}
-
-export type ParsedConfig = { config: TrimoYml; problems: string[] };
-
-/** `.github/trimo.yml` as text → what it says, or every mistake with its line. */
-export function parseTrimoYml(text: string | null): ParsedConfig {
-  if (text === null || text.trim() === "") return { config: {}, problems: [] };
-  const document = parseDocument(text, { prettyErrors: true });
-  if (document.errors.length > 0)
-    return { config: {}, problems: document.errors.map((e) => e.message.split("\n")[0] ?? "") };
-  const parsed = TrimoYml.safeParse(document.toJS({ maxAliasCount: 20 }) ?? {});
-  if (parsed.success) return { config: parsed.data, problems: [] };
-  const problems = parsed.error.issues.map((issue) => {
-    const node = document.getIn(issue.path as never, true) as { range?: number[] } | undefined;
-    const line = node?.range ? text.slice(0, node.range[0]).split("\n").length : null;
-    const where = issue.path.length > 0 ? `\`${issue.path.join(".")}\`: ` : "";
-    return `${line ? `line ${line}: ` : ""}${where}${issue.message}`;
-  });
-  return { config: {}, problems };
 }

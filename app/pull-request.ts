@@ -54,8 +54,10 @@ function story(pipeline: Pipeline, runs: Run[], last: RunView | null, links: Lin
   return [
     `Closes #${pipeline.issue}`,
     "",
-    ...(last?.words ? [`> ${plain(last.words, 1_000)}`, ""] : []),
-    ...(last ? receiptTable(last) : []),
+    ...(last?.words
+      ? [`> ${plain(last.words, 1_000)}`, `> — ${code(last.run.agent ?? "agent")}`, ""]
+      : []),
+    ...(last && last.receipts.length > 0 ? receiptTable(last) : []),
     "| run | prompt | asked by | agent | result |",
     "| --- | --- | --- | --- | --- |",
     ...rows,

@@ -4,8 +4,8 @@ import { grant, grantedBefore, leaseMs, renew } from "./lease.ts";
 import { findPipeline, type Pipeline } from "./pipeline.ts";
 import { isServed } from "./protocol/pattern.ts";
 import type { Job } from "./protocol/wire.ts";
-import { findRun, move, type Run } from "./run.ts";
-import { type daemons, pipelines, runs } from "./schema.ts";
+import { findRun, move, type Run, wantPlaces } from "./run.ts";
+import { daemons, pipelines, runs, workspaces } from "./schema.ts";
 
 export type Daemon = typeof daemons.$inferSelect;
 
@@ -36,10 +36,12 @@ export async function claimNext(
     .innerJoin(pipelines, sql`${pipelines.id} = ${runs.pipelineId}`)
     .where(
       sql`${runs.state} = 'queued' and ${pipelines.state} = 'open' and ${pipelines.openingSha} is not null
+        and ${pipelines.held} = 0 and ${runs.composed} is not null
+        and not exists (select 1 from ${workspaces} where ${workspaces.id} = ${runs.workspace} and ${workspaces.state} <> 'active')
         and not exists (select 1 from runs r2 where r2.pipeline_id = ${runs.pipelineId}
           and (r2.state in ('claimed', 'running') or (r2.state = 'queued' and r2.number < ${runs.number})))`,
     )
-    .orderBy(sql`${runs.priority} desc, ${runs.createdAt}`)
+    .orderBy(sql`${runs.priority} desc, ${runs.createdAt}, runs.rowid`)
     .limit(lookedAtMax);
   const match = candidates.find(({ run }) => suits(run, daemon));
   if (!match) return null;
@@ -60,16 +62,28 @@ export async function claimNext(
   if (!claimed) return null;
   const lease = { runId: claimed.id, attempt: claimed.attempt, daemonId: daemon.id, claimKey };
   await grant(tx, at, lease);
+  await wantPlaces(tx, at, claimed.workspace);
   return toJob(claimed, match.pipeline);
 }
 
+/** The agents of the machines that serve a repository; empty where no machine does. */
+export async function agentsFor(tx: Pick<Tx, "select">, repository: string): Promise<string[]> {
+  const rows = await tx.select().from(daemons);
+  const serving = rows.filter((daemon) => serves(daemon, repository));
+  return [...new Set(serving.flatMap((daemon) => daemon.agents))].sort();
+}
+
 /** Whether this daemon may and can execute the run. */
-function suits(run: Run, daemon: Daemon): boolean {
-  const account = run.repository.split("/")[0]?.toLowerCase();
-  if (daemon.account && daemon.account.toLowerCase() !== account) return false;
-  if (!isServed(run.repository, daemon.repositories)) return false;
+export function suits(run: Run, daemon: Daemon): boolean {
+  if (!serves(daemon, run.repository)) return false;
   if (run.agent && !daemon.agents.includes(run.agent)) return false;
   return !run.declinedBy.split(",").includes(daemon.id);
+}
+
+function serves(daemon: Daemon, repository: string): boolean {
+  const account = repository.split("/")[0]?.toLowerCase();
+  if (daemon.account && daemon.account.toLowerCase() !== account) return false;
+  return isServed(repository, daemon.repositories);
 }
 
 function toJob(run: Run, pipeline: Pipeline): Job {
@@ -87,6 +101,6 @@ function toJob(run: Run, pipeline: Pipeline): Job {
     base: { branch: pipeline.baseBranch, sha: pipeline.baseSha },
     agent: run.agent,
     image: run.image,
-    prompt: run.prompt,
+    prompt: run.composed ?? run.prompt,
   };
 }

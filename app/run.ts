@@ -22,6 +22,10 @@ const moves = {
   lost: [],
 } satisfies Record<RunState, RunState[]>;
 
+/** Between two tellings of where the queued runs stand: at least this, and this for each of them. */
+const placesEveryMs = 10_000;
+const placeMs = 6_000;
+
 const openStates: RunState[] = ["queued", "claimed", "running"];
 export const isOver = (state: RunState): boolean => moves[state].length === 0;
 
@@ -32,7 +36,13 @@ export async function start(
   run: Pick<
     typeof runs.$inferInsert,
     "id" | "pipelineId" | "workspace" | "repository" | "prompt" | "requestedBy" | "trigger"
-  > & { agent: string | null; image: string | null },
+  > &
+    Partial<
+      Pick<Run, "kind" | "composed" | "thread" | "label" | "priority" | "askedAt" | "wish">
+    > & {
+      agent: string | null;
+      image: string | null;
+    },
 ): Promise<Run> {
   const [last] = await tx
     .select({ number: max(runs.number) })
@@ -45,6 +55,7 @@ export async function start(
   if (!row) throw new Error(`run ${run.id} was not stored`);
   await logOwn(tx, row.id, at, { type: "queued", by: row.requestedBy, trigger: row.trigger });
   await wantReports(tx, row, at, true);
+  if (row.composed === null) await want(tx, at, row.workspace, "prompt", row.id, true);
   return row;
 }
 
@@ -95,9 +106,32 @@ export async function recordCancel(tx: Tx, id: string, cancelledBy: string) {
   await tx.update(runs).set({ cancelledBy }).where(eq(runs.id, id));
 }
 
-/** Where its comment is on GitHub. */
-export async function recordComment(tx: Tx, id: string, commentId: number) {
-  await tx.update(runs).set({ commentId }).where(eq(runs.id, id));
+/** Where its comment is on GitHub, and what was written there last. */
+export async function recordComment(tx: Tx, id: string, commentId: number, commentHash: string) {
+  await tx.update(runs).set({ commentId, commentHash }).where(eq(runs.id, id));
+}
+
+/** What the agent will be told; from here on the run can be claimed. */
+export async function recordPrompt(tx: Tx, id: string, composed: string) {
+  await tx.update(runs).set({ composed }).where(eq(runs.id, id));
+}
+
+/** How soon the queued runs of a pipeline are wanted. */
+export async function recordPriority(tx: Tx, pipelineId: string, priority: number) {
+  await tx
+    .update(runs)
+    .set({ priority })
+    .where(and(eq(runs.pipelineId, pipelineId), eq(runs.state, "queued")));
+}
+
+/** The repository of a pipeline's runs has another name or owner. */
+export async function renameRuns(
+  tx: Tx,
+  pipelineId: string,
+  repository: string,
+  workspace: number,
+) {
+  await tx.update(runs).set({ repository, workspace }).where(eq(runs.pipelineId, pipelineId));
 }
 
 /** How a run ends that nobody holds any more. */
@@ -131,5 +165,26 @@ export async function findRun(tx: Pick<Tx, "select">, id: string): Promise<Run |
 async function wantReports(tx: Tx, run: Run, at: number, urgent: boolean) {
   await want(tx, at, run.workspace, "check", run.id, urgent);
   await want(tx, at, run.workspace, "comment", run.id, urgent);
-  if (isOver(run.state)) await want(tx, at, run.workspace, "pipeline", run.pipelineId, urgent);
+  if (!isOver(run.state)) return;
+  await want(tx, at, run.workspace, "pipeline", run.pipelineId, urgent);
+  // Off at the end, so that putting it on again runs again.
+  if (run.label) await want(tx, at, run.workspace, "label", run.id, false);
+  const [next] = await openRuns(tx, run.pipelineId);
+  if (next?.composed === null) await want(tx, at, next.workspace, "prompt", next.id, true);
+}
+
+/**
+ * Where every queued run of a workspace stands has changed: told when their turn comes, the more there
+ * are the later, so that a long line does not use up what GitHub lets us write.
+ */
+export async function wantPlaces(tx: Tx, at: number, workspace: number) {
+  const waiting = await tx
+    .select({ id: runs.id })
+    .from(runs)
+    .where(and(eq(runs.workspace, workspace), eq(runs.state, "queued")));
+  const later = at + Math.max(placesEveryMs, waiting.length * placeMs);
+  for (const { id } of waiting) {
+    await want(tx, later, workspace, "check", id, false);
+    await want(tx, later, workspace, "comment", id, false);
+  }
 }

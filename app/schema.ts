@@ -33,14 +33,45 @@ export const deliveries = sqliteTable(
 export const intents = sqliteTable("intents", {
   /** The delivery's number: what makes an effect happen once. */
   key: text("key").primaryKey(),
-  kind: text("kind", { enum: ["label", "comment"] }).notNull(),
+  kind: text("kind", {
+    enum: ["label", "comment", "review", "button", "ci", "schedule", "pull", "repository"],
+  }).notNull(),
   repository: text("repository").notNull(),
   issue: integer("issue").notNull(),
   sender: text("sender").notNull(),
-  outcome: text("outcome", { enum: ["run", "cancel", "refused", "answered"] }).notNull(),
+  outcome: text("outcome", {
+    enum: ["run", "cancel", "done", "refused", "answered", "offered", "ended"],
+  }).notNull(),
   reason: text("reason").notNull(),
   runId: text("run_id"),
   at: integer("at").notNull(),
+});
+
+/** workspace.ts: the App's installations that were heard of. */
+export const workspaces = sqliteTable("workspaces", {
+  id: integer("id").primaryKey(),
+  account: text("account").notNull(),
+  /** Suspended: nothing is claimed until it is taken back. */
+  state: text("state", { enum: ["active", "suspended", "gone"] }).notNull(),
+});
+
+/** A source of work in trimo.yml that fires at set times. */
+export type Schedule = {
+  schedule: string;
+  query: string;
+  most: number;
+  agent: string | null;
+};
+
+/** schedule.ts: repositories whose trimo.yml names set times. */
+export const schedules = sqliteTable("schedules", {
+  repositoryId: integer("repository_id").primaryKey(),
+  workspace: integer("workspace").notNull(),
+  repository: text("repository").notNull(),
+  defaultBranch: text("default_branch").notNull(),
+  sources: text("sources", { mode: "json" }).$type<Schedule[]>().notNull(),
+  /** Up to which time firings have been looked at. */
+  lookedAt: integer("looked_at").notNull(),
 });
 
 /** pipeline.ts: one line of work on one branch. */
@@ -67,6 +98,16 @@ export const pipelines = sqliteTable(
     pullState: text("pull_state", { enum: ["draft", "open", "closed"] }),
     /** Closing: a run that changed nothing was the last; GitHub is being told. */
     state: text("state", { enum: ["open", "closing", "closed"] }).notNull(),
+    /** A person's own pull request: its title, text, draft state and branch are theirs. */
+    adopted: integer("adopted", { mode: "boolean" }).notNull().default(false),
+    /** The label trimo:hold is on it: none of its runs is claimed. */
+    held: integer("held", { mode: "boolean" }).notNull().default(false),
+    /** Above 0 with the label trimo:now on it; its runs take it over. */
+    priority: integer("priority").notNull().default(0),
+    /** Somebody said `/trimo done`: the pull request is wanted, and ready. */
+    done: integer("done", { mode: "boolean" }).notNull().default(false),
+    /** Whether the branch goes when its pull request is merged, as trimo.yml said at the opening. */
+    deleteBranch: integer("delete_branch", { mode: "boolean" }).notNull().default(false),
     createdAt: integer("created_at").notNull(),
   },
   (t) => [
@@ -102,7 +143,19 @@ export const runs = sqliteTable(
     state: text("state", { enum: runStates }).notNull(),
     stage: text("stage").$type<Stage>(),
     attempt: integer("attempt").notNull().default(0),
+    /** What was asked, in the person's words. */
     prompt: text("prompt").notNull(),
+    kind: text("kind", { enum: ["run", "fix", "continue", "retry"] })
+      .notNull()
+      .default("run"),
+    /** Hash of what was wished for, as it was: by it the same wish a moment later is known. */
+    wish: text("wish").notNull().default(""),
+    /** What the agent is told: the prompt with all that belongs to it; null until it is put together. */
+    composed: text("composed"),
+    /** The issue or pull request where it was asked, and where its comment is; 0: the pipeline's issue. */
+    thread: integer("thread").notNull().default(0),
+    /** The label that asked for it, to be taken off at the end. */
+    label: text("label"),
     requestedBy: text("requested_by").notNull(),
     /** What triggered it, as a person would say it: `label trimo`, `/trimo fix`. */
     trigger: text("trigger").notNull(),
@@ -120,8 +173,12 @@ export const runs = sqliteTable(
     /** The highest contiguous event of the current attempt. */
     lastSeq: integer("last_seq").notNull().default(0),
     commentId: integer("comment_id"),
+    /** Hash of the comment as written last: only differences are sent. */
+    commentHash: text("comment_hash"),
     /** The newest commit on GitHub this run stands on or has made; its check run belongs there. */
     headSha: text("head_sha"),
+    /** When it was asked for, as GitHub says it; what is said or edited later is not of this run. */
+    askedAt: integer("asked_at").notNull().default(0),
     createdAt: integer("created_at").notNull(),
     startedAt: integer("started_at"),
     endedAt: integer("ended_at"),
@@ -184,7 +241,19 @@ export const events = sqliteTable(
 export const reports = sqliteTable(
   "reports",
   {
-    kind: text("kind", { enum: ["pipeline", "check", "comment", "reply", "reaction"] }).notNull(),
+    kind: text("kind", {
+      enum: [
+        "reaction",
+        "pipeline",
+        "prompt",
+        "check",
+        "config",
+        "comment",
+        "reply",
+        "label",
+        "branch",
+      ],
+    }).notNull(),
     subject: text("subject").notNull(),
     workspace: integer("workspace").notNull(),
     wanted: integer("wanted").notNull(),
@@ -195,6 +264,8 @@ export const reports = sqliteTable(
     data: text("data", { mode: "json" }).$type<Record<string, unknown>>(),
     attempts: integer("attempts").notNull().default(0),
     dueAt: integer("due_at").notNull(),
+    /** Somebody waits for it: before all that only shows progress. */
+    urgent: integer("urgent", { mode: "boolean" }).notNull().default(true),
     error: text("error"),
   },
   (t) => [

@@ -3,7 +3,7 @@ import type { Database } from "./database.ts";
 import type { GitHub } from "./github.ts";
 import { ended, release } from "./lease.ts";
 import type { Clock } from "./protocol/pace.ts";
-import { findRun, loseRun, move } from "./run.ts";
+import { findRun, loseRun, move, wantPlaces } from "./run.ts";
 import type { Wake } from "./wake.ts";
 import { forgetOldDeliveries, knownDeliveries } from "./webhook.ts";
 
@@ -45,9 +45,9 @@ export async function endLeases({ db, clock, wake }: Parts) {
       const run = await findRun(tx, runId);
       if (!again || !run || run.attempt !== attempt) return null;
       await release(tx, runId);
-      if (run.state === "running")
-        return await loseRun(tx, at, run, `${run.daemon} was not heard of until its lease ended.`);
-      if (run.state !== "claimed") return null;
+      if (run.state !== "claimed" && run.state !== "running") return null;
+      await wantPlaces(tx, at, run.workspace);
+      // Its machine is away; it is told when it is back, and what it sends then is only rescued work.
       if (run.cancelledBy)
         return await move(
           tx,
@@ -57,6 +57,8 @@ export async function endLeases({ db, clock, wake }: Parts) {
           {},
           { type: "ended", state: "cancelled", why: `by ${run.cancelledBy}` },
         );
+      if (run.state === "running")
+        return await loseRun(tx, at, run, `${run.daemon} was not heard of until its lease ended.`);
       if (run.attempt >= attemptsMax)
         return await loseRun(tx, at, run, `${run.attempt} attempts ended before they started.`);
       const why = `${run.daemon} was not heard of before it started`;

@@ -1,10 +1,11 @@
-import { and, asc, desc, eq, inArray, sql } from "drizzle-orm";
+import { and, asc, desc, eq, inArray } from "drizzle-orm";
 import type { Database } from "./database.ts";
+import { type Place, placeInLine } from "./line.ts";
 import { findPipeline, type Pipeline } from "./pipeline.ts";
 import type { Event, Stage } from "./protocol/wire.ts";
 import { findRun, type Run } from "./run.ts";
 import { events, runs } from "./schema.ts";
-import { count } from "./wording.ts";
+import { count, type Usage, usageWords } from "./wording.ts";
 
 type Receipt = Omit<Extract<Event, { type: "receipt" }>, "seq" | "at" | "type">;
 type StageTime = { stage: Stage; durationMs: number | null };
@@ -20,8 +21,14 @@ export type RunView = {
   words: string | null;
   /** Its last facts, oldest first, a line each. */
   lines: { at: number; text: string }[];
-  /** Runs that stand before it in the queue, over all pipelines; 0: next. */
-  ahead: number;
+  /** What the base had that the branch had not; null: nothing, or not known yet. */
+  drift: { behind: number; conflicts: string[] | null } | null;
+  /** Tokens and cost so far; null where the agent does not tell. */
+  usage: Usage | null;
+  /** What went with the prompt and what was left out, in sentences. */
+  notes: string[];
+  /** Where it stands while it is queued. */
+  place: Place | null;
 };
 
 /** Facts read for one view; enough for the story, bounded for a talkative agent. */
@@ -54,7 +61,10 @@ export async function viewRun(db: Database, runId: string, now: number): Promise
     lines: facts
       .map((fact) => ({ at: fact.at, text: sentence(fact.type, fact.data) }))
       .slice(-linesMax),
-    ahead: run.state === "queued" ? await countAhead(db, run) : 0,
+    drift: of("base").at(-1) ?? null,
+    usage: of("usage").at(-1) ?? null,
+    notes: facts.flatMap((fact) => (fact.type === "composed" ? (fact.data.notes as string[]) : [])),
+    place: run.state === "queued" ? await placeInLine(db, run, pipeline, now) : null,
   };
 }
 
@@ -65,16 +75,6 @@ export async function runsOf(db: Database, pipelineId: string): Promise<Run[]> {
     .from(runs)
     .where(eq(runs.pipelineId, pipelineId))
     .orderBy(asc(runs.number));
-}
-
-async function countAhead(db: Database, run: Run): Promise<number> {
-  const [row] = await db.read
-    .select({ n: sql<number>`count(*)` })
-    .from(runs)
-    .where(
-      sql`state = 'queued' and (${runs.priority} > ${run.priority} or (${runs.priority} = ${run.priority} and ${runs.createdAt} < ${run.createdAt}))`,
-    );
-  return row?.n ?? 0;
 }
 
 function stageTimes(
@@ -103,6 +103,14 @@ export function sentence(type: string, data: Record<string, unknown>): string {
       return `claimed by ${text("daemon")}, attempt ${text("attempt")}`;
     case "requeued":
       return `back in the queue: ${text("why")}`;
+    case "composed":
+      return ["prompt put together", ...((data.notes as string[]) ?? [])].join(" · ");
+    case "base":
+      return `the base has ${count(Number(data.behind), "commit")} more${driftWords(data.conflicts as string[] | null)}`;
+    case "usage":
+      return usageWords(data as Usage).join(", ");
+    case "ask":
+      return `agent asks: ${text("text")}`;
     case "cancel_requested":
       return `${text("by")} asked to stop`;
     case "ended":
@@ -128,4 +136,12 @@ export function sentence(type: string, data: Record<string, unknown>): string {
     default:
       return type;
   }
+}
+
+/** ` and conflicts in a, b`; nothing where there is no conflict. */
+export function driftWords(conflicts: string[] | null): string {
+  if (conflicts === null || conflicts.length === 0) return "";
+  const shown = conflicts.slice(0, 5).join(", ");
+  const rest = conflicts.length - 5;
+  return `, in conflict with the branch in ${shown}${rest > 0 ? ` and ${rest} more` : ""}`;
 }

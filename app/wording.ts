@@ -1,3 +1,4 @@
+import type { Place } from "./line.ts";
 import type { FailureCode } from "./protocol/failure.ts";
 import { failureDetailMax } from "./protocol/failure.ts";
 import type { RunState } from "./schema.ts";
@@ -11,6 +12,10 @@ export const failureWords: Record<FailureCode, { title: string; mend: string }> 
   agent_unknown: {
     title: "no such agent on this machine",
     mend: "Name one of its agents, or add it to `agents:` in daemon.yml.",
+  },
+  asked_question: {
+    title: "the agent asks a question",
+    mend: "Answer with `/trimo continue` and your words behind it.",
   },
   branch_moved: {
     title: "the branch moved while the run was working",
@@ -101,6 +106,80 @@ export const stateSigns: Record<RunState, string> = {
   lost: "💔",
 };
 
+/** Where a queued run stands and what it waits for, each as a piece of a sentence. */
+export function placeWords({ position, waits, startsInMs }: Place): { where: string; why: string } {
+  const line =
+    position === null
+      ? "waiting"
+      : position === 1
+        ? "next in line"
+        : `${ordinal(position)} in line`;
+  const soon =
+    startsInMs === null
+      ? ""
+      : startsInMs < 5_000
+        ? " · starts in a moment"
+        : ` · starts in about ${roughly(startsInMs)}`;
+  switch (waits.for) {
+    case "hold":
+      return { where: "on hold", why: "It waits until the label `trimo:hold` is taken off." };
+    case "suspended":
+      return { where: "paused", why: "It waits until the suspension of the GitHub App is lifted." };
+    case "pipeline":
+      return {
+        where: `behind run ${waits.run}`,
+        why: `It waits for run ${waits.run} of the same pipeline.`,
+      };
+    case "branch":
+      return { where: line, why: "Its branch and prompt are being made." };
+    case "daemon":
+      return { where: "waiting for a machine", why: awayWords(waits.away) };
+    case "slot":
+      return { where: `${line}${soon}`, why: slotWords(waits.machines, position) };
+  }
+}
+
+function slotWords(machines: Machine[], position: number | null): string {
+  if (machines.some(({ busy, slots }) => busy < slots))
+    return position === 1 ? "A slot is free: it starts now." : "The runs before it start now.";
+  const said = machines.map(({ name, busy, slots }) => `${code(name)} (${busy} of ${slots} busy)`);
+  return `It waits for a slot on ${said.join(" or ")}.`;
+}
+type Machine = { name: string; busy: number; slots: number };
+
+function awayWords(away: string[]): string {
+  if (away.length === 0)
+    return "No machine that is enrolled serves this repository with this agent: see `repositories:` and `agents:` in daemon.yml.";
+  return `${away.map(code).join(" and ")} ${away.length === 1 ? "is" : "are"} away: it starts when one is back.`;
+}
+
+/** `2nd`, `11th`. */
+export function ordinal(number: number): string {
+  const teen = number % 100 >= 11 && number % 100 <= 13;
+  const ending = teen ? "th" : (["th", "st", "nd", "rd"][number % 10] ?? "th");
+  return `${number}${ending}`;
+}
+
+/** A time that is only guessed: `40 s`, `4 min`, `2 h`. */
+function roughly(ms: number): string {
+  if (ms < 60_000) return `${Math.max(10, Math.ceil(ms / 10_000) * 10)} s`;
+  const minutes = Math.round(ms / 60_000);
+  return minutes < 90 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
+}
+
+/** `41k tokens`, `$0.62`. */
+export function usageWords(usage: Usage | null): string[] {
+  if (!usage) return [];
+  const tokens = usage.inputTokens + usage.outputTokens;
+  const amount = tokens < 1_000 ? String(tokens) : `${Math.round(tokens / 1_000)}k`;
+  const cost = usage.costMicroUsd / 1_000_000;
+  return [
+    ...(tokens > 0 ? [`${amount} tokens`] : []),
+    ...(cost > 0 ? [`$${cost < 0.01 ? cost.toFixed(4) : cost.toFixed(2)}`] : []),
+  ];
+}
+export type Usage = { inputTokens: number; outputTokens: number; costMicroUsd: number };
+
 /** `3 min 12 s`, `0.4 s`: rounded so that two numbers are enough. */
 export function duration(ms: number): string {
   if (ms < 10_000) return `${(Math.max(0, ms) / 1000).toFixed(1)} s`;
@@ -157,4 +236,25 @@ export function code(text: string): string {
   const longest = Math.max(0, ...[...oneLine.matchAll(/`+/g)].map((match) => match[0].length));
   const fence = "`".repeat(longest + 1);
   return longest > 0 ? `${fence} ${oneLine} ${fence}` : `\`${oneLine}\``;
+}
+
+/**
+ * Markdown of at most so many bytes, which is what GitHub counts: cut at a line, with an open fence
+ * closed by one as long.
+ */
+export function cut(markdown: string, bytesMax: number): string {
+  if (Buffer.byteLength(markdown) <= bytesMax) return markdown;
+  const bytes = Buffer.from(markdown)
+    .subarray(0, bytesMax - 200)
+    .toString("utf8")
+    .replace(/\ufffd+$/, "");
+  const kept = bytes.slice(0, Math.max(0, bytes.lastIndexOf("\n")));
+  let open: string | null = null;
+  for (const line of kept.split("\n")) {
+    const fence = /^(`{3,})/.exec(line)?.[1];
+    if (!fence) continue;
+    if (open === null) open = fence;
+    else if (line.trim() === open) open = null;
+  }
+  return `${kept}\n${open ? `${open}\n` : ""}…`;
 }

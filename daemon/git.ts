@@ -23,12 +23,17 @@ const keptVariables = [
  * Host git, in folders that no agent can write. Nothing from outside is an argument but what names.ts
  * has validated; the token is in the environment of the one process, never on a command line.
  */
-export function gitIn(folder: string, token: string | null): (args: string[]) => Promise<string> {
+export function gitIn(
+  folder: string,
+  token: string | null,
+  signal?: AbortSignal,
+): (args: string[]) => Promise<string> {
   return async (args) => {
     const variables = environment(token);
     const git = simpleGit({
       baseDir: args[0] === "init" ? "/" : folder,
       timeout: { block: stalledMs },
+      ...(signal ? { abort: signal } : {}),
       allowEnvironment: Object.keys(variables),
       // These are our own constants below, not somebody's input.
       unsafe: {

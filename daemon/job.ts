@@ -29,7 +29,7 @@ import { type Gate, makeGate, openGate } from "./gate.ts";
 import { GitError } from "./git.ts";
 import { contractLabel, contractVersion } from "./image.ts";
 import { keepLease } from "./lease.ts";
-import { type Fetched, fetchMirror, readMirror } from "./mirror.ts";
+import { driftText, type Fetched, fetchMirror, readDrift, readMirror } from "./mirror.ts";
 import { Outbox } from "./outbox.ts";
 import { makePlan, PlanError, refuseDefaultBranch, refuseForeign } from "./plan.ts";
 import { Pusher, type Verdict } from "./pusher.ts";
@@ -207,7 +207,14 @@ async function begin(work: Work): Promise<Begun> {
     const plan = makePlan(config, job, fetched);
     await needImage(docker, plan.image);
     const path = join(folder, "gate.git");
-    const gate = await makeGate(path, fetched.folder, job.branch, plan.startSha);
+    const [gate, drift] = await Promise.all([
+      makeGate(path, fetched.folder, job.branch, plan.startSha),
+      job.base.branch === fetched.defaultBranch ? readDrift(fetched) : null,
+    ]);
+    if (drift) {
+      outbox.add({ type: "base", ...drift });
+      plan.finding = `\n\n## The base has moved on\n\n${driftText(drift, job.base.branch)}\n`;
+    }
     const early = await ahead;
     if (work.cancel.signal.aborted) throw new Cancelled();
     const { agent, image, cpus, memoryBytes, minutes } = plan;
@@ -285,10 +292,18 @@ async function fetchInTurn(work: Work): Promise<Fetched> {
   for (let tries = 1; ; tries++) {
     try {
       const token = await work.token();
-      return await fetchMirror(config.data, config.github, job.repository, job.branch, token);
+      return await fetchMirror(
+        config.data,
+        config.github,
+        job.repository,
+        job.branch,
+        token,
+        AbortSignal.any([over.signal, work.cancel.signal]),
+      );
     } catch (error) {
+      if (work.cancel.signal.aborted) throw new Cancelled();
       const again = error instanceof GitError && tries < fetchTriesMax && !over.signal.aborted;
-      if (!again || work.cancel.signal.aborted) throw error;
+      if (!again) throw error;
       await clock.sleep(backoffMs(tries, 500, 5_000, Math.random()), over.signal);
     }
   }
@@ -370,11 +385,12 @@ function taskOf({ job, config }: Work, plan: Plan, adapter: Adapter): Task {
       TRIMO_ISSUE: job.issue === null ? "" : String(job.issue),
       TRIMO_PROMPT_FILE: "/run/trimo/prompt",
     },
-    prompt: job.prompt,
+    prompt: job.prompt + plan.finding,
     command: adapter.command,
     verify: plan.verify,
     author: { name: `${plan.agent} (Trimo)`, email: `trimo@users.noreply.${host}` },
     leftoverMessage: `Keep what run ${job.number} left uncommitted\n\nTrimo-Run: ${job.run}`,
+    stoppedMessage: `Keep what run ${job.number} had done when it was stopped\n\nTrimo-Run: ${job.run}`,
     timeMs: Math.round(plan.minutes * 60_000),
     prebootMs,
     outputBytesMax,
@@ -421,6 +437,8 @@ function judge(work: Work, story: Story, verdict: Verdict): Ending {
   if (story.agent?.cut === "output") return fail("output_limit", story.tail);
   if (story.agentProblem)
     return fail("agent_failed", `${story.tail}\n${story.agentProblem}`.trim());
+  const asked = work.outbox.events.findLast((event) => event.type === "ask");
+  if (asked) return fail("asked_question", asked.text);
   const red = story.receipts.find((receipt) => receipt.exit !== 0);
   if (red) return fail("verify_failed", `${red.command} ended with exit ${red.exit}`);
   return { outcome: "succeeded", failure: null };

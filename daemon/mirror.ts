@@ -29,10 +29,12 @@ export async function fetchMirror(
   repository: string,
   branch: string,
   token: string,
+  signal: AbortSignal,
 ): Promise<Fetched> {
   const folder = mirrorFolder(data, repository);
   const before = turns.get(folder) ?? Promise.resolve();
-  const mine = before.then(() => fetchNow(folder, `${remote}/${repository}.git`, branch, token));
+  const url = `${remote}/${repository}.git`;
+  const mine = before.then(() => fetchNow(folder, url, branch, token, signal));
   const quiet = mine.catch(() => {});
   turns.set(folder, quiet);
   try {
@@ -66,8 +68,10 @@ async function fetchNow(
   url: string,
   branch: string,
   token: string,
+  signal: AbortSignal,
 ): Promise<Fetched> {
-  const git = gitIn(folder, token);
+  if (signal.aborted) throw new GitError("stopped before the fetch");
+  const git = gitIn(folder, token, signal);
   if (!existsSync(join(folder, "HEAD"))) {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await git(["init", "--quiet", "--bare", folder]);
@@ -86,6 +90,34 @@ async function fetchNow(
   lastFound.set(folder, { defaultSha, trimoYml });
   const defaultBranch = /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(await asked)?.[1] ?? null;
   return { folder, defaultBranch, defaultSha, branchSha, trimoYml };
+}
+
+/** What the default branch has and the run's branch has not; asked of git, nothing is merged. */
+export type Drift = { behind: number; conflicts: string[] | null };
+
+const conflictsMax = 50;
+const mergeMsMax = 10_000;
+
+/** Null where the branch has all of the default branch. */
+export async function readDrift({ folder, branchSha, defaultSha }: Fetched): Promise<Drift | null> {
+  if (!branchSha) return null;
+  const git = gitIn(folder, null, AbortSignal.timeout(mergeMsMax));
+  const behind = Number(await git(["rev-list", "--count", `${branchSha}..${defaultSha}`]));
+  if (behind === 0) return null;
+  const options = ["--write-tree", "--name-only", "--no-messages", "-z"];
+  // An older git has no --write-tree, and histories may have nothing in common.
+  const told = await git(["merge-tree", ...options, branchSha, defaultSha]).catch(() => null);
+  if (told === null) return { behind, conflicts: null };
+  const [, ...paths] = told.split("\0").filter(Boolean);
+  return { behind, conflicts: paths.slice(0, conflictsMax).map((path) => path.slice(0, 500)) };
+}
+
+/** The drift as a finding for the agent. */
+export function driftText({ behind, conflicts }: Drift, base: string): string {
+  const more = `\`${base}\` has ${behind} commit${behind === 1 ? "" : "s"} that this branch has not. Nothing was merged.`;
+  if (conflicts === null || conflicts.length === 0) return more;
+  const list = conflicts.map((path) => `- ${path}`).join("\n");
+  return `${more} Merging it would leave conflicts in:\n\n${list}`;
 }
 
 async function readTrimoYml(

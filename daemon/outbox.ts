@@ -14,6 +14,8 @@ const factsMax: Partial<Record<Fact["type"], number>> = {
   notice: 200,
   egress: 200,
   output: 2_000,
+  usage: 500,
+  ask: 20,
 };
 
 /** How far the run's files have been read when an event was made: where a restart resumes. */

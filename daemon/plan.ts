@@ -1,7 +1,12 @@
 import { parseDocument } from "yaml";
 import type { FailureCode } from "../app/protocol/failure.ts";
 import { isServed, matchesAny } from "../app/protocol/pattern.ts";
-import { TrimoYml, trimoYmlPath } from "../app/protocol/trimo-yml.ts";
+import {
+  mistakeLine,
+  readTrimoYml,
+  type TrimoYml,
+  trimoYmlPath,
+} from "../app/protocol/trimo-yml.ts";
 import type { Job } from "../app/protocol/wire.ts";
 import { bytesOf, type Config } from "./config.ts";
 import { baseImage } from "./image.ts";
@@ -66,14 +71,13 @@ export function makePlan(
     allow: wishes.egress?.allow ?? [],
     branchSha: fetched.branchSha,
     startSha: fetched.branchSha ?? fetched.defaultSha,
+    finding: "",
   };
 }
 
 function parseWishes(text: string | null): TrimoYml {
-  if (text === null) return {};
-  const document = parseDocument(text);
-  const parsed = TrimoYml.safeParse(document.errors.length > 0 ? null : (document.toJS() ?? {}));
-  if (parsed.success) return parsed.data;
-  const first = document.errors[0]?.message ?? parsed.error.issues[0]?.message ?? "";
-  throw new PlanError("config_invalid", `${trimoYmlPath}: ${first.split("\n")[0]}`);
+  const { config, mistakes } = readTrimoYml(text, (source) => parseDocument(source));
+  if (mistakes.length === 0) return config;
+  const list = mistakes.slice(0, 20).map(mistakeLine).join("\n");
+  throw new PlanError("config_invalid", `${trimoYmlPath}:\n${list}`);
 }

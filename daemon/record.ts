@@ -19,6 +19,8 @@ export const Plan = z.object({
   branchSha: z.string().nullable(),
   /** What the container was given to start from. */
   startSha: z.string(),
+  /** What the agent is told besides its prompt: how the base has moved on. */
+  finding: z.string().default(""),
 });
 export type Plan = z.infer<typeof Plan>;
 

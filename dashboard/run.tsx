@@ -1,7 +1,7 @@
 import { raw } from "hono/html";
 import type { LoggedEvent } from "../app/event.ts";
 import { type RunView, sentence } from "../app/view.ts";
-import { duration, failureWords } from "../app/wording.ts";
+import { duration, failureWords, placeWords, usageWords } from "../app/wording.ts";
 import { Age, Page, State } from "./page.tsx";
 
 type Props = { view: RunView; events: LoggedEvent[]; now: number; webUrl: string; over: boolean };
@@ -17,8 +17,14 @@ export function RunPage({ view, events, now, webUrl, over }: Props) {
       <p class="row" id="head">
         <State run={run} />
         <span class="soft">
-          {[run.agent, run.daemon].filter(Boolean).join(" on ")} {run.image}
+          {[run.agent, run.daemon].filter(Boolean).join(" on ")} {run.image}{" "}
+          {usageWords(view.usage).join(", ")}
         </span>
+        {view.place ? (
+          <span class="soft">
+            {placeWords(view.place).where}. {placeWords(view.place).why.replaceAll("`", "")}
+          </span>
+        ) : null}
         <span class="soft">
           <Age at={run.createdAt} now={now} />
         </span>
@@ -86,8 +92,12 @@ export function RunPage({ view, events, now, webUrl, over }: Props) {
           </table>
         </>
       ) : null}
-      <h2>Prompt</h2>
-      <pre>{run.prompt}</pre>
+      <h2>{run.composed && run.composed !== run.prompt ? "Prompt, as sent" : "Prompt"}</h2>
+      {view.notes.length > 0 ? <p class="soft">{view.notes.join(" ")}</p> : null}
+      <pre>{run.composed ?? run.prompt}</pre>
+      {run.composed === null ? (
+        <p class="soft">What else was said goes along when the run's turn has come.</p>
+      ) : null}
       <h2>Events</h2>
       <ol class="events" id="events" data-after={events.at(-1)?.id ?? 0}>
         {events.map((event) => (

@@ -110,14 +110,16 @@ test("one file writes each table", () => {
   );
   expect(writers).toEqual({
     deliveries: ["app/webhook.ts"],
-    intents: ["app/intent.ts"],
+    intents: ["app/answer.ts"],
     pipelines: ["app/pipeline.ts"],
     runs: ["app/run.ts"],
     leases: ["app/lease.ts"],
     daemons: ["app/daemons.ts"],
     events: ["app/event.ts"],
     reports: ["app/outbox.ts"],
-    checkRuns: ["app/report.ts"],
+    checkRuns: ["app/check-report.ts"],
+    schedules: ["app/schedule.ts"],
+    workspaces: ["app/workspace.ts"],
   });
 });
 

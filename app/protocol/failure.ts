@@ -4,6 +4,7 @@ import { z } from "zod";
 export const failureCodes = [
   "agent_failed",
   "agent_unknown",
+  "asked_question",
   "branch_moved",
   "clone_failed",
   "config_invalid",

@@ -21,6 +21,26 @@ export const HostPort = z
 const verifyMax = 10;
 const verifyLengthMax = 1_000;
 
+const role = z.enum(["read", "triage", "write", "maintain", "admin"]);
+
+/** A search, in GitHub's words, at most this long; and the runs one firing may start. */
+const queryMax = 200;
+const startedMax = 20;
+/** A source of work: CI that fails on a pipeline's branch, or a search at set times (cron, UTC). */
+const Source = z.union([
+  z.strictObject({ ci: z.literal("failed"), most: z.number().int().min(1).max(startedMax) }),
+  z.strictObject({
+    /** Five fields, in UTC, as crontab(5) has them. */
+    schedule: z
+      .string()
+      .max(100)
+      .regex(/^\s*([0-9*,/A-Za-z-]+\s+){4}[0-9*,/A-Za-z-]+\s*$/, "five fields such as 0 6 * * 1-5"),
+    query: z.string().min(1).max(queryMax),
+    most: z.number().int().min(1).max(startedMax),
+    agent: AgentName.optional(),
+  }),
+]);
+
 /** `.github/trimo.yml` at the default branch. Every key is optional; unknown ones are mistakes. */
 export const TrimoYml = z.strictObject({
   agent: AgentName.optional(),
@@ -38,6 +58,23 @@ export const TrimoYml = z.strictObject({
     .refine((template) => template.includes("{number}"), "the template needs {number}")
     .optional(),
   pull_request: z.enum(["draft", "ready", "manual"]).optional(),
+  /** Whether the branch goes when its pull request is merged. */
+  delete_branch: z.boolean().optional(),
+  /** The permission each command needs here, where it is not `write`. */
+  commands: z
+    .strictObject({
+      run: role,
+      fix: role,
+      continue: role,
+      retry: role,
+      cancel: role,
+      status: role,
+      done: role,
+      help: role,
+    })
+    .partial()
+    .optional(),
+  discover: z.array(Source).max(10).optional(),
   verify: z.array(z.string().min(1).max(verifyLengthMax)).max(verifyMax).optional(),
   limits: Limits.partial().optional(),
   egress: z.strictObject({ allow: z.array(HostPort).max(100) }).optional(),
@@ -47,11 +84,87 @@ export type TrimoYml = z.infer<typeof TrimoYml>;
 /** Where it lies in a repository. */
 export const trimoYmlPath = ".github/trimo.yml";
 
+/** What `yaml` gives, as far as it is needed here; the parser itself is the caller's. */
+type YamlDocument = {
+  errors: { message: string; linePos?: [{ line: number }, ...unknown[]] | undefined }[];
+  toJS(options: { maxAliasCount: number }): unknown;
+  getIn(path: never, keepScalar: true): unknown;
+};
+export type Mistake = { line: number | null; text: string };
+
+/** `.github/trimo.yml` as text → what it says, or every mistake with its line. */
+export function readTrimoYml(
+  text: string | null,
+  parse: (text: string) => YamlDocument,
+): { config: TrimoYml; mistakes: Mistake[] } {
+  if (text === null || text.trim() === "") return { config: {}, mistakes: [] };
+  const document = parse(text);
+  if (document.errors.length > 0)
+    return {
+      config: {},
+      mistakes: document.errors.map((error) => ({
+        line: error.linePos?.[0].line ?? null,
+        text: (error.message.split("\n")[0] ?? "").replace(/ at line \d+, column \d+:?$/, ""),
+      })),
+    };
+  const parsed = TrimoYml.safeParse(javaScriptOf(document));
+  if (parsed.success) return { config: parsed.data, mistakes: [] };
+  return {
+    config: {},
+    mistakes: parsed.error.issues.flatMap((i) => mistakesOf(i, document, text)),
+  };
+}
+
+/** Too many aliases are a bomb, and an error of the parser's. */
+function javaScriptOf(document: YamlDocument): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 20 }) ?? {};
+  } catch (error) {
+    return String(error);
+  }
+}
+
+type Pair = { key?: { value?: unknown; range?: number[] } };
+type Issue = { path: PropertyKey[]; message: string; code?: string; keys?: string[] };
+
+function mistakesOf(issue: Issue, document: YamlDocument, text: string): Mistake[] {
+  const lineOf = (path: PropertyKey[]) => {
+    for (let length = path.length; length > 0; length--) {
+      const node = document.getIn(path.slice(0, length) as never, true) as
+        | { range?: number[] }
+        | undefined;
+      if (node?.range) return text.slice(0, node.range[0]).split("\n").length;
+    }
+    return null;
+  };
+  const lineOfKey = (path: PropertyKey[], key: string) => {
+    const map = document.getIn(path as never, true) as { items?: Pair[] } | undefined;
+    const start = map?.items?.find((pair) => pair.key?.value === key)?.key?.range?.[0];
+    return start === undefined ? lineOf(path) : text.slice(0, start).split("\n").length;
+  };
+  if (issue.code === "unrecognized_keys")
+    return (issue.keys ?? []).map((key) => ({
+      line: lineOfKey(issue.path, key),
+      text: `\`${[...issue.path, key].join(".")}\` is not a key that Trimo knows`,
+    }));
+  const where = issue.path.length > 0 ? `\`${issue.path.join(".")}\`: ` : "";
+  return [{ line: lineOf(issue.path), text: `${where}${issue.message}` }];
+}
+
+/** `line 3: …`, for people. */
+export const mistakeLine = ({ line, text }: Mistake): string =>
+  line === null ? text : `line ${line}: ${text}`;
+
+/** Labels that steer the queue; they start nothing and name no agent. */
+export const nowLabel = "trimo:now";
+export const holdLabel = "trimo:hold";
+
 /** The labels that start a run where trimo.yml names none: `trimo`, and `trimo:AGENT`. */
 export function labelIntent(
   label: string,
   config: TrimoYml,
 ): { agent: string | null; image: string | null } | null {
+  if ([nowLabel, holdLabel].includes(label.toLowerCase())) return null;
   if (config.labels) {
     const named = Object.entries(config.labels).find(
       ([name]) => name.toLowerCase() === label.toLowerCase(),

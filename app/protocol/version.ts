@@ -2,8 +2,9 @@
  * The version of what crosses the wire between app and daemon, with its history.
  *
  * 1  hello, stream, claim, renew, events, token, settle (Trimo 0.1)
+ * 2  events `base` (drift and conflicts), `usage` and `ask`; failure `asked_question`
  *
  * An app serves a daemon of the same version only; another is told which one to install.
  * `test/app/protocol.test.ts` hashes the schemas: a changed schema without a new line here fails.
  */
-export const protocolVersion = 1;
+export const protocolVersion = 2;

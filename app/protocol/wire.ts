@@ -8,6 +8,8 @@ export const eventsPerPostMax = 500;
 export const sayMax = 2_000;
 const commandMax = 1_000;
 const tailMax = 8_000;
+const conflictsMax = 50;
+const pathMax = 500;
 
 export const stages = [
   "preparing",
@@ -115,6 +117,23 @@ export const Event = z.discriminatedUnion("type", [
     allowed: z.boolean(),
     reason: z.string().max(200),
   }),
+  z.strictObject({
+    ...numbered,
+    type: z.literal("base"),
+    /** Commits that the base has and the branch has not. */
+    behind: z.number().int().nonnegative(),
+    /** Paths that merging the base would leave in conflict; null where git could not tell. */
+    conflicts: z.array(z.string().max(pathMax)).max(conflictsMax).nullable(),
+  }),
+  z.strictObject({
+    ...numbered,
+    type: z.literal("usage"),
+    /** Of the run so far; cost in millionths of a US dollar. */
+    inputTokens: z.number().int().nonnegative(),
+    outputTokens: z.number().int().nonnegative(),
+    costMicroUsd: z.number().int().nonnegative(),
+  }),
+  z.strictObject({ ...numbered, type: z.literal("ask"), text: z.string().min(1).max(sayMax) }),
   z.strictObject({
     ...numbered,
     type: z.literal("output"),

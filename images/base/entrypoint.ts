@@ -132,16 +132,24 @@ async function clone(task: Task) {
     places.remote,
     places.workspace,
   ];
-  const result = await throughGateway(() => asAgent(command));
+  // Stopped, there is nothing to keep yet: git is ended at once.
+  const stopped = () => void endAgent();
+  stop.signal.addEventListener("abort", stopped);
+  const result = await throughGateway(() => asAgent(command), stop.signal);
+  stop.signal.removeEventListener("abort", stopped);
   if (stop.signal.aborted) return;
   if (result.exit !== 0) throw new Failed("clone_failed", result.output);
   writeFileSync(cloned, "");
 }
 
 /** Again when it fails: the daemon may have gone in the middle, and be back in a moment. */
-async function throughGateway(work: () => Promise<{ exit: number; output: string }>) {
+async function throughGateway(
+  work: () => Promise<{ exit: number; output: string }>,
+  given?: AbortSignal,
+) {
   for (let tries = 1; ; tries++) {
-    await gatewayIsThere();
+    await gatewayIsThere(given);
+    if (given?.aborted) return { exit: 1, output: "stopped" };
     const result = await work();
     if (result.exit === 0 || tries >= gatewayTriesMax) return result;
     await pause(gatewayPauseMs);
@@ -158,8 +166,11 @@ async function bootServices(task: Task) {
     );
   const log = openSync(places.preboot, "a", 0o644);
   const child = spawn(script, { stdio: ["ignore", log, log], cwd: "/", detached: true });
+  const stopped = () => killGroup(child);
+  stop.signal.addEventListener("abort", stopped);
   const end = await ended(child, task.prebootMs);
-  if (end.exit === 0) return;
+  stop.signal.removeEventListener("abort", stopped);
+  if (end.exit === 0 || stop.signal.aborted) return;
   const how = end.late
     ? `preboot.sh did not end within ${task.prebootMs / 1000} s`
     : `preboot.sh ended with ${end.error ?? (end.exit === null ? end.signal : `exit ${end.exit}`)}`;
@@ -252,7 +263,8 @@ fi
 rm -rf "$GIT_DIR"
 `;
   const { name, email } = task.author;
-  const args = [places.remote, task.branch, task.leftoverMessage, name, email];
+  const message = stop.signal.aborted ? task.stoppedMessage : task.leftoverMessage;
+  const args = [places.remote, task.branch, message, name, email];
   const command = ["/bin/bash", "-c", script, "trimo-commit", ...args];
   const result = await throughGateway(() => asAgent(command));
   if (result.exit !== 0) throw new Failed("push_refused", result.output);
@@ -414,9 +426,9 @@ function agentProcesses(): number[] {
   });
 }
 
-async function gatewayIsThere() {
+async function gatewayIsThere(given?: AbortSignal) {
   const until = Date.now() + daemonAwayMs;
-  while (Date.now() < until && !(await answers())) {
+  while (Date.now() < until && !given?.aborted && !(await answers())) {
     if (stop.signal.aborted && Date.now() > until - daemonAwayMs + 10_000) return;
     await pause(4);
   }

@@ -13,6 +13,8 @@ export type Task = {
   author: { name: string; email: string };
   /** The message of the commit that gathers what the agent left uncommitted. */
   leftoverMessage: string;
+  /** And of the one that keeps what there was when the run was stopped. */
+  stoppedMessage: string;
   /** For the whole run, in milliseconds. */
   timeMs: number;
   prebootMs: number;

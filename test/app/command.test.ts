@@ -45,7 +45,7 @@ const misunderstood: [string, string][] = [
   ["/trimo rnu", "Did you mean `/trimo run`"],
   ["/trimo cancle", "Did you mean `/trimo cancel`"],
   ["/trimo bananas", "There is"],
-  ["/trimo fix", "needs to know what"],
+
   ["/trimo run agent=../x", "plain name"],
   ["/trimo run image=--privileged", "plain name"],
   ["/trimo __proto__", "There is no command"],

@@ -84,6 +84,7 @@ async function run(pipelineId: string, agent: string | null = null, repository =
       workspace: 1,
       repository,
       prompt: "p",
+      composed: "p",
       requestedBy: "ana",
       trigger: "t",
       agent,

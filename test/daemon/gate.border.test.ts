@@ -68,6 +68,7 @@ beforeAll(async () => {
     "acme/app",
     "trimo/1-x",
     "token",
+    new AbortController().signal,
   );
   gate = await makeGate(
     join(folder, "gate.git"),
@@ -94,6 +95,7 @@ test("a mirror knows the remote's own default branch, the pipeline's branch when
     "acme/app",
     "trimo/none",
     "token",
+    new AbortController().signal,
   );
   expect(again.branchSha).toBeNull();
   expect(again.trimoYml).toBe("agent: hello\n");

@@ -12,7 +12,11 @@ const used: Record<string, string[]> = {
   "/app/hook/deliveries": ["get"],
   "/app/hook/deliveries/{delivery_id}/attempts": ["post"],
   "/app/installations/{installation_id}/access_tokens": ["post"],
+  "/app/installations": ["get"],
+  "/installation/repositories": ["get"],
   "/repos/{owner}/{repo}/check-runs": ["post"],
+  "/repos/{owner}/{repo}/check-runs/{check_run_id}/annotations": ["get"],
+  "/repos/{owner}/{repo}/compare/{basehead}": ["get"],
   "/repos/{owner}/{repo}/check-runs/{check_run_id}": ["patch"],
   "/repos/{owner}/{repo}/collaborators/{username}/permission": ["get"],
   "/repos/{owner}/{repo}/commits/{ref}/check-runs": ["get"],
@@ -28,6 +32,11 @@ const used: Record<string, string[]> = {
   "/repos/{owner}/{repo}/issues/{issue_number}/labels/{name}": ["delete"],
   "/repos/{owner}/{repo}/pulls": ["get", "post"],
   "/repos/{owner}/{repo}/pulls/{pull_number}": ["get", "patch"],
+  "/repos/{owner}/{repo}/pulls/{pull_number}/comments": ["get"],
+  "/repos/{owner}/{repo}/pulls/{pull_number}/files": ["get"],
+  "/repos/{owner}/{repo}/pulls/{pull_number}/reviews": ["get"],
+  "/repos/{owner}/{repo}/pulls/comments/{comment_id}/reactions": ["post"],
+  "/search/issues": ["get"],
 };
 
 type Json = { [key: string]: Json } | Json[] | string | number | boolean | null;

@@ -7,7 +7,9 @@ import { join } from "node:path";
 import { createEmulator } from "emulate";
 import { type Breach, openConformance } from "./conformance.ts";
 import { type DeliveryFault, type Fault, takeFault } from "./faults.ts";
+import type { CheckRun, Comment, Json, Pull } from "./objects.ts";
 import { page } from "./page.ts";
+import { createPeople } from "./people.ts";
 import { type Person, Repositories } from "./repositories.ts";
 
 // GitHub, as far as Trimo needs it, on this machine: `emulate` keeps users, issues, labels, comments
@@ -22,33 +24,6 @@ export type Seed = {
   port?: number;
 };
 
-type CheckRun = {
-  id: number;
-  repository: string;
-  head_sha: string;
-  name: string;
-  external_id: string;
-  status: string;
-  conclusion: string | null;
-  details_url: string;
-  started_at: string | null;
-  completed_at: string | null;
-  output: { title: string; summary: string; text: string | null; annotations_count: number };
-  /** Every status it had, in order. */
-  history: string[];
-};
-export type Pull = {
-  number: number;
-  node_id: string;
-  title: string;
-  body: string | null;
-  state: string;
-  draft: boolean;
-  head: { ref: string; sha: string };
-  base: { ref: string; sha: string };
-  commits: number;
-};
-export type Comment = { id: number; body: string; user: { login: string }; edits: number };
 export type Delivery = {
   id: number;
   guid: string;
@@ -58,7 +33,6 @@ export type Delivery = {
   body: string;
   at: string;
 };
-type Json = Record<string, unknown>;
 type Holder =
   | { kind: "person"; login: string }
   | { kind: "app" }
@@ -164,6 +138,8 @@ export async function startStandIn(seed: Seed) {
     byApp: new Set<number>(),
     edits: new Map<number, number>(),
     reactions: [] as { comment: number; content: string }[],
+    reviews: [] as (Json & { fullName: string; pull: number })[],
+    reviewComments: [] as (Json & { fullName: string; pull: number; created_at: string })[],
     deliveries: [] as Delivery[],
     deliverTo: null as string | null,
     deliveryFault: "none" as DeliveryFault,
@@ -243,10 +219,27 @@ export async function startStandIn(seed: Seed) {
     }
     if (rest === "/graphql") return graphql(body ?? {});
     if (rest.startsWith("/app/hook/deliveries")) return await hookDeliveries(method, rest);
+    if (rest === "/app/installations") return { status: 200, body: installations() };
+    if (rest === "/installation/repositories") return await accessible();
     const own = match ? await gitDoor(fullName, door, body ?? {}, query) : null;
     if (own) return own;
     const answer = await toEmulator(request, rest, raw);
     return await overlay(fullName, door, answer, holder, rest);
+  }
+
+  function installations() {
+    return owners.map((login, index) => ({
+      id: installationId + index,
+      account: { login },
+      suspended_at: null,
+    }));
+  }
+
+  async function accessible(): Promise<Answer> {
+    const repositories = await Promise.all(
+      seed.repositories.map(({ fullName }) => api(first, "GET", `/repos/${fullName}`)),
+    );
+    return { status: 200, body: { total_count: repositories.length, repositories } };
   }
 
   /** What an installation's token may do, as the App's permissions say. */
@@ -348,6 +341,18 @@ export async function startStandIn(seed: Seed) {
     const file = one(/^GET contents\/(.+)$/);
     if (file) {
       const ref = query.get("ref") ?? "main";
+      const kind = await repositories
+        .git(fullName, ["cat-file", "-t", `${ref}:${file}`])
+        .catch(() => null);
+      if (kind === "tree") {
+        const names = await repositories.git(fullName, [
+          "ls-tree",
+          "--name-only",
+          `${ref}:${file}`,
+        ]);
+        const entry = (name: string) => ({ name, path: `${file}/${name}`, type: "file" });
+        return { status: 200, body: names.split("\n").filter(Boolean).map(entry) };
+      }
       const content = await repositories
         .git(fullName, ["cat-file", "blob", `${ref}:${file}`])
         .catch(() => null);
@@ -363,11 +368,61 @@ export async function startStandIn(seed: Seed) {
         },
       };
     }
-    return await checkDoor(fullName, door, body);
+    return (await pullDoor(fullName, door, query)) ?? (await checkDoor(fullName, door, body));
+  }
+
+  /** What GitHub knows of a pull request from git, and its reviews. */
+  async function pullDoor(
+    fullName: string,
+    door: string,
+    query: URLSearchParams,
+  ): Promise<Answer | null> {
+    const [, base, head] = /^GET compare\/(.+)\.\.\.(.+)$/.exec(door) ?? [];
+    if (base && head) {
+      const count = async (range: string) =>
+        Number(await repositories.git(fullName, ["rev-list", "--count", range]));
+      const known = await Promise.all(
+        [base, head].map((ref) => repositories.resolve(fullName, ref)),
+      );
+      if (known.includes(null)) return notFound;
+      const [ahead, behind] = [await count(`${base}..${head}`), await count(`${head}..${base}`)];
+      const status =
+        ahead > 0 && behind > 0
+          ? "diverged"
+          : ahead > 0
+            ? "ahead"
+            : behind > 0
+              ? "behind"
+              : "identical";
+      return { status: 200, body: { status, ahead_by: ahead, behind_by: behind, commits: [] } };
+    }
+    const [, number, kind] = /^GET pulls\/(\d+)\/(files|reviews|comments)$/.exec(door) ?? [];
+    const of = Number(number);
+    const mine = (row: { fullName: string; pull: number }) =>
+      row.fullName === fullName && row.pull === of;
+    const since = query.get("since") ?? "";
+    if (kind === "reviews") return { status: 200, body: state.reviews.filter(mine) };
+    if (kind === "comments") {
+      const rows = state.reviewComments.filter((row) => mine(row) && row.created_at >= since);
+      return { status: 200, body: rows };
+    }
+    if (kind === "files") {
+      const pull = (await pulls(fullName)).find((row) => row.number === of);
+      if (!pull) return notFound;
+      const range = `${pull.base.sha}...${pull.head.sha}`;
+      const names = await repositories.git(fullName, ["diff", "--name-only", range]);
+      const files = names.split("\n").filter(Boolean);
+      return { status: 200, body: files.map((filename) => ({ filename, status: "modified" })) };
+    }
+    return null;
   }
 
   async function checkDoor(fullName: string, door: string, body: Json): Promise<Answer | null> {
-    const output = body.output as { title: string; summary: string; text?: string } | undefined;
+    const output = body.output as
+      | { title: string; summary: string; text?: string; annotations?: Json[] }
+      | undefined;
+    if ((output?.annotations?.length ?? 0) > 50)
+      return { status: 422, body: { message: "No more than 50 annotations" } };
     for (const text of [output?.summary, output?.text])
       if (text && Buffer.byteLength(text) > checkBytesMax)
         return { status: 422, body: { message: "Only 65535 characters are allowed" } };
@@ -387,12 +442,15 @@ export async function startStandIn(seed: Seed) {
         details_url: String(body.details_url ?? ""),
         started_at: (body.started_at as string) ?? null,
         completed_at: (body.completed_at as string) ?? null,
+        app: { id: appId, name: "Trimo", slug },
         output: {
           title: output?.title ?? "",
           summary: output?.summary ?? "",
           text: output?.text ?? null,
-          annotations_count: 0,
+          annotations_count: output?.annotations?.length ?? 0,
         },
+        annotations: output?.annotations ?? [],
+        actions: (body.actions as CheckRun["actions"]) ?? [],
         history: [status],
       };
       state.checks.push(check);
@@ -409,7 +467,14 @@ export async function startStandIn(seed: Seed) {
       check.conclusion = (body.conclusion as string) ?? check.conclusion;
       check.started_at = (body.started_at as string) ?? check.started_at;
       check.completed_at = (body.completed_at as string) ?? check.completed_at;
-      if (output) check.output = { ...check.output, ...output, text: output.text ?? null };
+      if (output) {
+        const { annotations = [], ...rest } = output;
+        // GitHub adds annotations to those it has.
+        check.annotations.push(...annotations);
+        const annotations_count = check.annotations.length;
+        check.output = { ...check.output, ...rest, text: rest.text ?? null, annotations_count };
+      }
+      check.actions = (body.actions as CheckRun["actions"]) ?? check.actions;
       if (check.history.at(-1) !== status) check.history.push(status);
       return { status: 200, body: check };
     }
@@ -421,7 +486,14 @@ export async function startStandIn(seed: Seed) {
         .reverse();
       return { status: 200, body: { total_count: found.length, check_runs: found } };
     }
-    const reacted = Number(/^POST issues\/comments\/(\d+)\/reactions$/.exec(door)?.[1] ?? 0);
+    const annotated = Number(/^GET check-runs\/(\d+)\/annotations$/.exec(door)?.[1] ?? 0);
+    if (annotated) {
+      const check = state.checks.find((row) => row.id === annotated);
+      return check ? { status: 200, body: check.annotations } : notFound;
+    }
+    const reacted = Number(
+      /^POST (?:issues|pulls)\/comments\/(\d+)\/reactions$/.exec(door)?.[1] ?? 0,
+    );
     if (reacted) {
       const content = String(body.content);
       if (!state.reactions.some((row) => row.comment === reacted && row.content === content))
@@ -467,16 +539,35 @@ export async function startStandIn(seed: Seed) {
       const pull = answer.body as Json;
       if (door === "POST pulls")
         state.drafts.set(`${fullName}#${pull.number}`, pull.draft === true);
-      return { ...answer, body: await fix(pull) };
+      const body = await fix(pull);
+      const closed = door.startsWith("PATCH") && pull.state === "closed";
+      if (holder.kind === "installation" && (closed || door === "POST pulls"))
+        tellOfPull(fullName, closed ? "closed" : "opened", body);
+      return { ...answer, body };
     }
     if (door === "GET pulls")
       return { ...answer, body: await Promise.all((answer.body as Json[]).map(fix)) };
+    if (/^GET issues\/\d+\/comments$/.test(door))
+      return { ...answer, body: (answer.body as Comment[]).map(byWhom) };
     const comment = answer.body as { id: number };
     if (/^POST issues\/\d+\/comments$/.test(door) && holder.kind === "installation")
       state.byApp.add(comment.id);
     const edited = Number(/^PATCH issues\/comments\/(\d+)$/.exec(door)?.[1] ?? 0);
     if (edited) state.edits.set(edited, (state.edits.get(edited) ?? 0) + 1);
     return answer;
+  }
+
+  /** GitHub tells the App also of what it did itself. */
+  function tellOfPull(fullName: string, action: string, pull_request: Json) {
+    const number = pull_request.number as number;
+    const payload = { action, number, pull_request: { ...pull_request, merged: false } };
+    void standIn.people.deliver("pull_request", `${slug}[bot]`, fullName, payload);
+  }
+
+  /** Emulate takes an App's comment for a person's. */
+  function byWhom(comment: Comment) {
+    const bot = { login: `${slug}[bot]`, type: "Bot" };
+    return state.byApp.has(comment.id) ? { ...comment, user: bot } : comment;
   }
 
   function minted(answer: Answer): Answer {
@@ -496,8 +587,8 @@ export async function startStandIn(seed: Seed) {
   }
 
   async function withGit(fullName: string, pull: Json): Promise<Json> {
-    const head = pull.head as { ref: string; sha: string };
-    const base = pull.base as { ref: string; sha: string };
+    const head = pull.head as { ref: string; sha: string; repo?: Json };
+    const base = pull.base as { ref: string; sha: string; repo?: Json };
     const key = `${fullName}#${pull.number}`;
     const found = await repositories.resolve(fullName, `refs/heads/${head.ref}`);
     // A pull request remembers its head when the branch is gone.
@@ -511,7 +602,7 @@ export async function startStandIn(seed: Seed) {
     return {
       ...pull,
       draft,
-      head: { ...head, sha },
+      head: { ...head, sha, repo: head.repo ?? { full_name: fullName } },
       base: { ...base, sha: baseSha },
       commits: Number(commits),
     };
@@ -559,7 +650,7 @@ export async function startStandIn(seed: Seed) {
   async function capture(event: string, payload: Json) {
     const comment = payload.comment as { id: number } | undefined;
     const issue = payload.issue as { number: number } | undefined;
-    const full = (payload.repository as { full_name: string }).full_name;
+    const full = (payload.repository as { full_name: string } | undefined)?.full_name ?? "";
     if (event === "issue_comment" && issue && (await isPull(full, issue.number)))
       payload = {
         ...payload,
@@ -704,9 +795,13 @@ export async function startStandIn(seed: Seed) {
     return (await pulls(fullName)).some((pull) => pull.number === number);
   }
 
-  const standIn = {
+  const core = {
     url,
     appId,
+    installationId,
+    first,
+    newId: () => nextId++,
+    capture,
     privateKey,
     webhookSecret,
     repositories,
@@ -757,6 +852,7 @@ export async function startStandIn(seed: Seed) {
       await rm(root, { recursive: true, force: true });
     },
   };
+  const standIn = { ...core, people: createPeople(core) };
   for (const { fullName } of seed.repositories)
     for (const [login, permission] of Object.entries(seed.people))
       await fetch(`${emulatorUrl}/repos/${fullName}/collaborators/${login}`, {

@@ -1,0 +1,159 @@
+import { and, desc, eq, lt } from "drizzle-orm";
+import { parseCommand } from "./command.ts";
+import type { Database } from "./database.ts";
+import type { Remark, Workspace } from "./github.ts";
+import { allows, type Permissions } from "./permission.ts";
+import type { Pipeline } from "./pipeline.ts";
+import { composePrompt, type Material, type Review } from "./prompt.ts";
+import type { Run } from "./run.ts";
+import { runs } from "./schema.ts";
+import { visible } from "./spoken.ts";
+import { viewRun } from "./view.ts";
+import { count } from "./wording.ts";
+
+/** Runs before it that are told of; older ones are in the branch's history. */
+const earlierMax = 10;
+/** GitHub's times are in whole seconds. */
+const secondMs = 1_000;
+
+type Parts = { db: Database; workspace: Workspace; permissions: Permissions; now: number };
+
+/**
+ * Puts a run's prompt together when its turn on the pipeline has come: what was asked, and what people
+ * and checks have said since the run before it. Gives also where the branch stands now.
+ */
+export async function gatherPrompt(
+  parts: Parts,
+  run: Run,
+  pipeline: Pipeline,
+): Promise<{ prompt: string; head: string | null; notes: string[] }> {
+  const { db, workspace } = parts;
+  const before = await db.read
+    .select()
+    .from(runs)
+    .where(and(eq(runs.pipelineId, pipeline.id), lt(runs.number, run.number)))
+    .orderBy(desc(runs.number))
+    .limit(earlierMax);
+  // One that was cancelled while it was queued has been told nothing, so it hides nothing.
+  const told = before.find((other) => other.composed !== null) ?? null;
+  const since = told?.askedAt ?? 0;
+  const head = await workspace.branchHead(run.repository, pipeline.branch);
+  const corrective = run.kind === "fix";
+  const leftOut: string[] = [];
+  const remarks = await heard(parts, run, pipeline, since, leftOut);
+  const material: Material = {
+    request: run.prompt,
+    branch: pipeline.branch,
+    base: pipeline.baseBranch,
+    moved: await movedBy(parts, run, before[0] ?? null, head),
+    earlier: await earlierRuns(parts, before),
+    reviews: corrective ? remarks.reviews : [],
+    checks: corrective && head ? await workspace.failedChecks(run.repository, head) : [],
+    receipts: corrective && told ? await receiptsOf(parts, told) : [],
+    thread: remarks.thread,
+    leftOut,
+  };
+  const { text, dropped } = composePrompt(material);
+  return { prompt: text, head, notes: [...material.moved, ...leftOut, ...dropped] };
+}
+
+/** What was said between the last run and the wish, by people with write permission. */
+async function heard(
+  parts: Parts,
+  run: Run,
+  pipeline: Pipeline,
+  since: number,
+  leftOut: string[],
+): Promise<{ reviews: Review[]; thread: { by: string; body: string }[] }> {
+  const { workspace } = parts;
+  const { repository } = run;
+  const pull = pipeline.pullNumber;
+  const threads = [...new Set([pipeline.issue, ...(pull === null ? [] : [pull])])];
+  const comments: Remark[] = [];
+  for (const number of threads)
+    comments.push(...(await workspace.comments(repository, number, since)));
+  const corrective = run.kind === "fix" && pull !== null;
+  const reviews = corrective
+    ? [
+        ...(await workspace.reviews(repository, pull)),
+        ...(await workspace.reviewComments(repository, pull, since)),
+      ]
+    : [];
+  const counted = { outsiders: 0, edited: 0 };
+  const take = async (all: Remark[]) =>
+    await taken(
+      parts,
+      run,
+      all.toSorted((a, b) => a.at - b.at),
+      since,
+      counted,
+    );
+  const kept = { reviews: await take(reviews), thread: await take(comments) };
+  if (counted.outsiders > 0)
+    leftOut.push(`${count(counted.outsiders, "comment")} by people without write permission.`);
+  if (counted.edited > 0)
+    leftOut.push(`${count(counted.edited, "comment")} edited after this run was asked for.`);
+  return kept;
+}
+
+async function taken(
+  { permissions }: Parts,
+  run: Run,
+  remarks: Remark[],
+  since: number,
+  counted: { outsiders: number; edited: number },
+): Promise<Review[]> {
+  const kept: Review[] = [];
+  // What GitHub dates with the second of the wish was there when it was made.
+  const until = run.askedAt + secondMs;
+  for (const remark of remarks) {
+    if (remark.bot || remark.at > until || remark.at <= since - secondMs) continue;
+    const body = visible(remark.body).trim();
+    // A command is a run of its own.
+    if (!body || parseCommand(remark.body)) continue;
+    const may = await permissions.of(run.workspace, run.repository, remark.by);
+    if (!allows(may, "write")) counted.outsiders += 1;
+    else if (remark.editedAt > until) counted.edited += 1;
+    else kept.push({ by: remark.by, body, spot: remark.spot });
+  }
+  return kept;
+}
+
+/** What people did to the branch between the last run and this one. */
+async function movedBy(
+  { workspace }: Parts,
+  run: Run,
+  last: Run | null,
+  head: string | null,
+): Promise<string[]> {
+  if (!last?.headSha || !head || last.headSha === head) return [];
+  const moved = await workspace.compare(run.repository, last.headSha, head);
+  if (moved?.status === "identical") return [];
+  const at = head.slice(0, 7);
+  if (moved?.status === "ahead")
+    return [
+      `Since run ${last.number} somebody pushed ${count(moved.ahead, "commit")} to it; it stands at ${at} and this run starts from there.`,
+    ];
+  return [
+    `Since run ${last.number} its history was rewritten (a force-push); it stands at ${at} and this run starts from there.`,
+  ];
+}
+
+async function earlierRuns({ db, now }: Parts, newestFirst: Run[]): Promise<Material["earlier"]> {
+  const rows: Material["earlier"] = [];
+  for (const run of newestFirst.toReversed()) {
+    const view = await viewRun(db, run.id, now);
+    const asked = run.failureCode === "asked_question" ? run.failureDetail : null;
+    rows.push({
+      number: run.number,
+      prompt: run.prompt,
+      result: run.state === "succeeded" && !run.changed ? "nothing to change" : run.state,
+      words: asked ?? view?.words ?? null,
+    });
+  }
+  return rows;
+}
+
+async function receiptsOf({ db, now }: Parts, run: Run): Promise<Material["receipts"]> {
+  return (await viewRun(db, run.id, now))?.receipts ?? [];
+}

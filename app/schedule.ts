@@ -1,0 +1,75 @@
+import { Cron } from "croner";
+import { eq, inArray } from "drizzle-orm";
+import type { Parts } from "./answer.ts";
+import type { Database, Tx } from "./database.ts";
+import type { Repository } from "./payload.ts";
+import { type Schedule, schedules } from "./schema.ts";
+import { readConfig } from "./trimo-yml.ts";
+
+/** A firing that was missed, because the app was away, counts for this long. */
+const missedMsMax = 3_600_000;
+
+export type ScheduleRow = typeof schedules.$inferSelect;
+type Store = Pick<Parts, "db" | "github" | "clock">;
+
+/** Reads a repository's set times anew; asked when its trimo.yml changed, and now and then. */
+export async function refreshSchedules(parts: Store, workspace: number, repository: Repository) {
+  const { config } = await readConfig(parts, { workspace, repository });
+  const sources: Schedule[] = (config.discover ?? []).flatMap((source) =>
+    "schedule" in source
+      ? [{ ...source, agent: source.agent ?? null }].filter(({ schedule }) => isTime(schedule))
+      : [],
+  );
+  if (sources.length === 0) return await forgetSchedules(parts, [repository.id]);
+  const now = parts.clock.now();
+  const row = {
+    workspace,
+    repository: repository.fullName,
+    defaultBranch: repository.defaultBranch,
+    sources,
+  };
+  await parts.db.write((tx) =>
+    tx
+      .insert(schedules)
+      .values({ ...row, repositoryId: repository.id, lookedAt: now })
+      .onConflictDoUpdate({ target: schedules.repositoryId, set: row }),
+  );
+}
+
+export async function forgetSchedules({ db }: Pick<Parts, "db">, repositoryIds: number[]) {
+  await db.write((tx) =>
+    tx.delete(schedules).where(inArray(schedules.repositoryId, repositoryIds)),
+  );
+}
+
+export async function allSchedules(db: Database): Promise<ScheduleRow[]> {
+  return await db.read.select().from(schedules);
+}
+
+/** Up to which time this repository's firings have had their effect. */
+export async function recordLook(tx: Tx, repositoryId: number, lookedAt: number) {
+  await tx.update(schedules).set({ lookedAt }).where(eq(schedules.repositoryId, repositoryId));
+}
+
+/** The newest time at which it fired after `from` and up to `to`; null: it did not. */
+export function firedBetween(schedule: string, from: number, to: number): number | null {
+  const cron = new Cron(schedule, { timezone: "UTC", paused: true });
+  const start = Math.max(from, to - missedMsMax);
+  let fired: number | null = null;
+  for (let at = start; ; ) {
+    const next = cron.nextRun(new Date(at))?.getTime();
+    if (next === undefined || next > to) return fired;
+    fired = next;
+    at = next;
+  }
+}
+
+/** Five fields that croner understands. */
+export function isTime(schedule: string): boolean {
+  try {
+    new Cron(schedule, { timezone: "UTC", paused: true });
+    return true;
+  } catch {
+    return false;
+  }
+}

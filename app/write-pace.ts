@@ -1,0 +1,85 @@
+import type { Workspace } from "./github.ts";
+import type { Clock } from "./protocol/pace.ts";
+
+/**
+ * GitHub allows 80 writes of content a minute and 500 an hour, and 180 writes of any kind a minute
+ * (REST docs, "Rate limits", secondary limits): a burst each, then a steady pace below that. A process
+ * begins with little of its burst, for the one before may just have used it.
+ */
+const content = { burst: 10, first: 4, perSecond: 1, perHour: 450 };
+const other = { burst: 20, first: 10, perSecond: 2, perHour: 4_000 };
+/** With less than this part of the hour left, what only shows progress waits. */
+const lowPart = 0.25;
+
+const writes: Partial<Record<keyof Workspace, "content" | "other">> = {
+  createCommit: "other",
+  createBranch: "other",
+  deleteBranch: "other",
+  createCheck: "other",
+  updateCheck: "other",
+  removeLabel: "other",
+  react: "content",
+  createPull: "content",
+  updatePull: "content",
+  markReady: "content",
+  createComment: "content",
+  updateComment: "content",
+};
+
+export type Paced = {
+  workspace: Workspace;
+  /** What is left of the hour belongs to what somebody waits for. */
+  low(): boolean;
+};
+
+/** The same doors, with every write waiting for its turn. */
+export function paced(workspace: Workspace, clock: Clock, signal: AbortSignal): Paced {
+  const take = {
+    content: createPace(content, clock, signal),
+    other: createPace(other, clock, signal),
+  };
+  const doors = new Proxy(workspace, {
+    get(target, name: keyof Workspace) {
+      const door = target[name] as (...args: unknown[]) => Promise<unknown>;
+      const kind = writes[name];
+      if (!kind) return door;
+      return async (...args: unknown[]) => {
+        await take[kind].turn();
+        return await door(...args);
+      };
+    },
+  });
+  return { workspace: doors, low: () => take.content.low() || take.other.low() };
+}
+
+type Rate = { burst: number; first: number; perSecond: number; perHour: number };
+
+/** Two token buckets: a burst refilled each second, and the hour's share. */
+function createPace(rate: Rate, clock: Clock, signal: AbortSignal) {
+  const { burst, first, perSecond, perHour } = rate;
+  const second = { left: first, most: burst, perMs: perSecond / 1_000, at: clock.now() };
+  const hour = { left: perHour, most: perHour, perMs: perHour / 3_600_000, at: clock.now() };
+  const buckets = [second, hour];
+  const refill = () => {
+    const now = clock.now();
+    for (const bucket of buckets) {
+      bucket.left = Math.min(bucket.most, bucket.left + (now - bucket.at) * bucket.perMs);
+      bucket.at = now;
+    }
+  };
+  return {
+    low() {
+      refill();
+      return hour.left < hour.most * lowPart;
+    },
+    async turn() {
+      for (;;) {
+        refill();
+        const wait = Math.max(...buckets.map((bucket) => (1 - bucket.left) / bucket.perMs));
+        if (wait <= 0 || signal.aborted) break;
+        await clock.sleep(Math.ceil(wait), signal);
+      }
+      for (const bucket of buckets) bucket.left -= 1;
+    },
+  };
+}
