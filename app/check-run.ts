@@ -12,11 +12,13 @@ import {
   endOf,
   failureWords,
   fenced,
+  oneLine,
   placeWords,
   plain,
   usageWords,
 } from "./wording.ts";
 
+const titleMax = 200;
 /** GitHub takes 65,535 bytes each in summary and text. */
 const bytesMax = 60_000;
 
@@ -39,7 +41,7 @@ export function checkBody(view: RunView, detailsUrl: string, now: number): Check
     ...(run.startedAt ? { startedAt: new Date(run.startedAt).toISOString() } : {}),
     ...(run.endedAt ? { completedAt: new Date(run.endedAt).toISOString() } : {}),
     detailsUrl,
-    title: title(view, now),
+    title: oneLine(title(view, now), titleMax),
     summary: cut(summary(view), bytesMax),
     text: cut(text(view), bytesMax),
     ...(conclusion ? { annotations: annotations(view), actions } : {}),

@@ -38,7 +38,9 @@ export function pullBody(
   last: RunView | null,
   links: Links,
 ): string {
-  const ours = [opening, ...story(pipeline, runs, last, links), closing].join("\n");
+  // Somebody's words must not look like a marker of ours.
+  const inner = story(pipeline, runs, last, links).join("\n").replaceAll("<!--", "<!\u200b--");
+  const ours = [opening, inner, closing].join("\n");
   const begin = existing.indexOf(opening);
   const end = existing.indexOf(closing);
   if (begin < 0 || end < begin) return existing.trim() ? `${existing.trimEnd()}\n\n${ours}` : ours;

@@ -215,6 +215,21 @@ export function plain(text: string, lengthMax: number): string {
   );
 }
 
+/** Plain text on one line, where nothing is markup: a check run's title. */
+export function oneLine(text: string, lengthMax: number): string {
+  return (
+    text
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
+      .replace(
+        /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g,
+        " ",
+      )
+      .replace(/\s+/g, " ")
+      .trim()
+      .slice(0, lengthMax)
+  );
+}
+
 /** Output in a fence that nothing inside can close. */
 export function fenced(text: string): string {
   const longest = Math.max(2, ...[...text.matchAll(/`+/g)].map((match) => match[0].length));
@@ -251,7 +266,8 @@ export function cut(markdown: string, bytesMax: number): string {
   const kept = bytes.slice(0, Math.max(0, bytes.lastIndexOf("\n")));
   let open: string | null = null;
   for (const line of kept.split("\n")) {
-    const fence = /^(`{3,})/.exec(line)?.[1];
+    // A line with more backticks behind them is inline code, not a fence.
+    const fence = /^(`{3,})[^`]*$/.exec(line)?.[1];
     if (!fence) continue;
     if (open === null) open = fence;
     else if (line.trim() === open) open = null;
