@@ -1,8 +1,9 @@
 import type { Tx } from "./database.ts";
 import { logOwn } from "./event.ts";
 import { requestCancel } from "./lease.ts";
+import { want } from "./outbox.ts";
 import { type Pipeline, record } from "./pipeline.ts";
-import { move, note, openRuns, type Run, recordCancel, wantPlaces } from "./run.ts";
+import { move, openRuns, type Run, recordCancel, wantPlaces } from "./run.ts";
 import type { Wake } from "./wake.ts";
 
 /** A queued run ends at once; one that a daemon holds is asked to stop, and keeps its work. */
@@ -16,7 +17,8 @@ export async function cancelRun(tx: Tx, at: number, run: Run, by: string) {
   await recordCancel(tx, run.id, by);
   await requestCancel(tx, run.id);
   await logOwn(tx, run.id, at, { type: "cancel_requested", by });
-  await note(tx, at, run, {});
+  await want(tx, at, run.workspace, "check", run.id, true);
+  await want(tx, at, run.workspace, "comment", run.id, true);
 }
 
 /** Every open run of a pipeline, stopped; gives them as they were. */

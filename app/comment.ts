@@ -90,6 +90,7 @@ function succeeded(view: RunView, links: Links): string[] {
       "",
       ...saidBy(view),
       ...receiptTable(view),
+      ...noteLines(view),
       footer(view, links, "`/trimo run …` with other words tries again"),
     ];
   const ready = pipeline.pullState === "open" && !pipeline.adopted ? " is ready" : "";
@@ -117,6 +118,7 @@ function failed(view: RunView, links: Links): string[] {
     ...(run.failureDetail ? [fenced(endOf(run.failureDetail, 3_000)), ""] : []),
     ...receiptTable(view),
     `${kept(view)} ${words?.mend ?? ""}`.trim(),
+    ...noteLines(view),
     footer(view, links, null),
   ];
 }

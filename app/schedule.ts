@@ -1,5 +1,5 @@
 import { Cron } from "croner";
-import { eq, inArray } from "drizzle-orm";
+import { eq, inArray, sql } from "drizzle-orm";
 import type { Parts } from "./answer.ts";
 import type { Database, Tx } from "./database.ts";
 import type { Repository } from "./payload.ts";
@@ -48,7 +48,7 @@ export async function allSchedules(db: Database): Promise<ScheduleRow[]> {
 
 /** Up to which time this repository's firings have had their effect. */
 export async function recordLook(tx: Tx, repositoryId: number, lookedAt: number) {
-  await tx.update(schedules).set({ lookedAt }).where(eq(schedules.repositoryId, repositoryId));
+  await tx.update(schedules).set({ lookedAt: sql`max(${schedules.lookedAt}, ${lookedAt})` }).where(eq(schedules.repositoryId, repositoryId));
 }
 
 /** The newest time at which it fired after `from` and up to `to`; null: it did not. */

@@ -22,7 +22,7 @@ const otherApp = 15_368;
 
 /** What the stand-in lends to what people do. */
 type Core = {
-  installationId: number;
+  installationOf(owner: string): number;
   /** The login of the first of the people, who may see everything. */
   first: string;
   newId(): number;
@@ -52,7 +52,7 @@ export function createPeople(github: Core) {
     sender: Json = { login, type: login.endsWith("[bot]") ? "Bot" : "User" },
   ) {
     const repository = await api(github.first, "GET", `/repos/${fullName}`);
-    const installation = { id: github.installationId };
+    const installation = { id: github.installationOf(fullName.split("/")[0] ?? "") };
     await github.capture(event, { ...payload, repository, installation, sender });
   }
 
@@ -231,7 +231,7 @@ export function createPeople(github: Core) {
 
     /** The App's installation is suspended, taken back or removed. */
     async installation(action: "suspend" | "unsuspend" | "deleted", account: string) {
-      const installation = { id: github.installationId, account: { login: account } };
+      const installation = { id: github.installationOf(account), account: { login: account } };
       const sender = { login: account, type: "User" };
       await github.capture("installation", { action, installation, sender });
     },

@@ -36,7 +36,12 @@ export type Delivery = {
 type Holder =
   | { kind: "person"; login: string }
   | { kind: "app" }
-  | { kind: "installation"; repositories: string[] | null; permissions: Record<string, string> };
+  | {
+      kind: "installation";
+      account: string;
+      repositories: string[] | null;
+      permissions: Record<string, string>;
+    };
 
 const appId = 4242;
 const installationId = 77;
@@ -220,7 +225,7 @@ export async function startStandIn(seed: Seed) {
     if (rest === "/graphql") return graphql(body ?? {});
     if (rest.startsWith("/app/hook/deliveries")) return await hookDeliveries(method, rest);
     if (rest === "/app/installations") return { status: 200, body: installations() };
-    if (rest === "/installation/repositories") return await accessible();
+    if (rest === "/installation/repositories") return await accessible(holder);
     const own = match ? await gitDoor(fullName, door, body ?? {}, query) : null;
     if (own) return own;
     const answer = await toEmulator(request, rest, raw);
@@ -235,9 +240,11 @@ export async function startStandIn(seed: Seed) {
     }));
   }
 
-  async function accessible(): Promise<Answer> {
+  async function accessible(holder: Holder): Promise<Answer> {
+    const mine = ({ fullName }: { fullName: string }) =>
+      holder.kind !== "installation" || fullName.startsWith(`${holder.account}/`);
     const repositories = await Promise.all(
-      seed.repositories.map(({ fullName }) => api(first, "GET", `/repos/${fullName}`)),
+      seed.repositories.filter(mine).map(({ fullName }) => api(first, "GET", `/repos/${fullName}`)),
     );
     return { status: 200, body: { total_count: repositories.length, repositories } };
   }
@@ -533,7 +540,7 @@ export async function startStandIn(seed: Seed) {
     rest: string,
   ): Promise<Answer> {
     if (answer.status >= 400) return answer;
-    if (rest.endsWith("/access_tokens")) return minted(answer);
+    if (rest.endsWith("/access_tokens")) return minted(answer, rest);
     const fix = async (pull: Json) => await withGit(fullName, pull);
     if (/^(POST pulls|(GET|PATCH) pulls\/\d+)$/.test(door)) {
       const pull = answer.body as Json;
@@ -561,7 +568,8 @@ export async function startStandIn(seed: Seed) {
   function tellOfPull(fullName: string, action: string, pull_request: Json) {
     const number = pull_request.number as number;
     const payload = { action, number, pull_request: { ...pull_request, merged: false } };
-    void standIn.people.deliver("pull_request", `${slug}[bot]`, fullName, payload);
+    // The stand-in may be stopped before it has told.
+    standIn.people.deliver("pull_request", `${slug}[bot]`, fullName, payload).catch(() => {});
   }
 
   /** Emulate takes an App's comment for a person's. */
@@ -570,7 +578,9 @@ export async function startStandIn(seed: Seed) {
     return state.byApp.has(comment.id) ? { ...comment, user: bot } : comment;
   }
 
-  function minted(answer: Answer): Answer {
+  function minted(answer: Answer, rest: string): Answer {
+    const id = Number(/^\/app\/installations\/(\d+)\//.exec(rest)?.[1] ?? installationId);
+    const account = owners[id - installationId] ?? "";
     const body = answer.body as {
       token: string;
       permissions: Record<string, string>;
@@ -579,6 +589,7 @@ export async function startStandIn(seed: Seed) {
     const named = body.repositories?.map((row) => row.full_name) ?? null;
     tokens.set(body.token, {
       kind: "installation",
+      account,
       repositories: named,
       permissions: body.permissions,
     });
@@ -798,7 +809,7 @@ export async function startStandIn(seed: Seed) {
   const core = {
     url,
     appId,
-    installationId,
+    installationOf: (owner: string) => installationId + owners.indexOf(owner),
     first,
     newId: () => nextId++,
     capture,
