@@ -10,8 +10,10 @@ import { parseTrimoYml } from "./trimo-yml.ts";
 import type { Turn } from "./turn.ts";
 import { viewRun } from "./view.ts";
 
-/** Between two writes of one check run that only show progress. */
-const progressEveryMs = 3_000;
+/** Between two writes of one check run that only show progress: the longer it lasts, the longer. */
+const progressMsMin = 3_000;
+const progressMsMax = 60_000;
+const progressPart = 0.05;
 
 /** A run's check run on the branch's newest commit, and the end of those on older ones. */
 export async function writeCheck(turn: Turn): Promise<number> {
@@ -29,7 +31,9 @@ export async function writeCheck(turn: Turn): Promise<number> {
       await putCheck(turn, run, old.sha, supersededBody(details, sha, now));
     await putCheck(turn, run, sha, checkBody(view, details, now));
   }
-  return isOver(run.state) ? now : now + progressEveryMs;
+  if (isOver(run.state)) return now;
+  const age = now - (run.startedAt ?? run.createdAt);
+  return now + Math.min(progressMsMax, Math.max(progressMsMin, age * progressPart));
 }
 
 /** Whether an earlier run of the pipeline still has the branch's check to itself. */

@@ -45,6 +45,7 @@ function lines(view: RunView, links: Links, now: number): string[] {
         `${stateSigns.cancelled} **Run ${run.number}** was cancelled by ${plain(run.cancelledBy ?? "somebody", 120)}${after(view)}.`,
         "",
         kept(view),
+        ...noteLines(view),
         footer(view, links, "`/trimo continue …` goes on from there"),
       ];
     default:

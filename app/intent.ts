@@ -401,7 +401,7 @@ async function complete(parts: Parts, place: Place, event: Said) {
       );
     const changed = await anyChanged(tx, pipeline);
     await record(tx, pipeline.id, { done: true });
-    await want(tx, at, pipeline.workspace, "pipeline", pipeline.id, true);
+    await want(tx, at, pipeline.workspace, "pull", pipeline.id, true);
     const what = !changed
       ? "No run changed anything: the draft is closed and its branch removed."
       : pipeline.pullNumber

@@ -1,4 +1,4 @@
-import { and, eq, sql } from "drizzle-orm";
+import { and, eq, inArray, sql } from "drizzle-orm";
 import type { Database, Tx } from "./database.ts";
 import { reports } from "./schema.ts";
 
@@ -41,17 +41,26 @@ export async function want(
 const one = (report: Report) =>
   and(eq(reports.kind, report.kind), eq(reports.subject, report.subject));
 
-/** The dirty rows of a workspace that are due, in the order in which GitHub should learn of them. */
-export async function dueReports(db: Database, workspace: number, at: number): Promise<Report[]> {
+/** The dirty rows of a workspace and these kinds that are due, in the order in which GitHub should learn of them. */
+export async function dueReports(
+  db: Database,
+  workspace: number,
+  at: number,
+  kinds: ReportKind[],
+): Promise<Report[]> {
+  if (kinds.length === 0) return [];
   return await db.read
     .select()
     .from(reports)
     .where(
-      sql`${reports.workspace} = ${workspace} and written < wanted and ${reports.dueAt} <= ${at}`,
+      sql`${reports.workspace} = ${workspace} and written < wanted and ${reports.dueAt} <= ${at}
+        and ${inArray(reports.kind, kinds)}`,
     )
     .orderBy(
-      sql`${reports.urgent} desc, case ${reports.kind} when 'reaction' then 0 when 'pipeline' then 1 when 'prompt' then 2 when 'check' then 3 when 'comment' then 4 else 5 end`,
+      // What somebody waits for, in the order it was wanted; then what only shows progress.
+      sql`${reports.urgent} desc`,
       reports.dueAt,
+      sql`case ${reports.kind} when 'reaction' then 0 when 'pipeline' then 1 when 'prompt' then 2 when 'check' then 3 when 'pull' then 4 when 'comment' then 5 else 6 end`,
     )
     .limit(100);
 }

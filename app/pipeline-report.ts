@@ -4,22 +4,33 @@ import { findPipeline, type Pipeline, record } from "./pipeline.ts";
 import { closedWithoutChange, openingMessage, pullBody, pullTitle } from "./pull-request.ts";
 import { isOver, move, openRuns, type Run } from "./run.ts";
 import { NotYet, type Turn } from "./turn.ts";
-import { runsOf, viewRun } from "./view.ts";
+import { type RunView, runsOf, viewRun } from "./view.ts";
 
 /** Names that are tried when a branch of the wanted one exists already. */
 const branchNamesMax = 20;
 
-/** A pipeline's branch, opening commit and pull request, as the rows say. */
+/** A pipeline's branch and its opening commit: what its first run waits for, so before all else. */
 export async function writePipeline(turn: Turn): Promise<number> {
   const { db, report, now, wake } = turn;
   const found = await findPipeline(db.read, report.subject);
-  if (!found || found.state === "closed") return now;
-  if (found.state === "closing") return await closeUnchanged(turn, found);
-  // Somebody's own pull request: nothing of it is ours to write.
-  if (found.adopted) return now;
+  if (found?.state !== "open") return now;
   const pipeline = found.openingSha === null ? await openBranch(turn, found) : found;
   if (!pipeline) return now;
+  // As old as the wish: what is made for it goes before what was wished for later.
+  const since = pipeline.createdAt;
+  await db.write((tx) => want(tx, since, pipeline.workspace, "pull", pipeline.id, true));
   wake.emit("queue");
+  return now;
+}
+
+/** A pipeline's pull request as its runs have it: opened, told, readied or closed. */
+export async function writePull(turn: Turn): Promise<number> {
+  const { db, report, now } = turn;
+  const pipeline = await findPipeline(db.read, report.subject);
+  if (!pipeline || pipeline.state === "closed") return now;
+  if (pipeline.state === "closing") return await closeUnchanged(turn, pipeline);
+  // Somebody's own pull request: nothing of it is ours to write. And without a branch there is none.
+  if (pipeline.adopted || pipeline.openingSha === null) return now;
   const runs = await runsOf(db, pipeline.id);
   const settled = runs.length > 0 && runs.every((run) => isOver(run.state));
   const last = runs.at(-1);
@@ -70,12 +81,11 @@ async function openBranch(turn: Turn, pipeline: Pipeline): Promise<Pipeline | nu
 }
 
 async function recorded(turn: Turn, id: string, changes: Parameters<typeof record>[2]) {
-  const { db, now } = turn;
+  const { db } = turn;
   await db.write(async (tx) => {
     await record(tx, id, changes);
-    for (const run of await openRuns(tx, id)) {
-      await want(tx, now, run.workspace, "check", run.id, true);
-    }
+    for (const run of await openRuns(tx, id))
+      await want(tx, run.createdAt, run.workspace, "check", run.id, true);
   });
   return await findPipeline(db.read, id);
 }
@@ -130,11 +140,10 @@ async function ensurePull(
   const { repository, branch } = pipeline;
   const ready = done && (pipeline.pullRequest === "ready" || pipeline.done);
   const wanted = pipeline.pullRequest === "draft" || ready;
-  const lastId = runs.at(-1)?.id;
-  const last = lastId ? await viewRun(db, lastId, turn.now) : null;
+  const views = await viewRuns(turn, runs);
   if (pipeline.pullNumber !== null) {
     const before = await workspace.pull(repository, pipeline.pullNumber);
-    const body = pullBody(before.body, pipeline, runs, last, links);
+    const body = pullBody(before.body, pipeline, runs, views, links);
     if (before.state !== "closed" && body !== before.body)
       await workspace.updatePull(repository, pipeline.pullNumber, { body });
     return await withPull(turn, pipeline, before);
@@ -144,11 +153,23 @@ async function ensurePull(
   if (found) return await withPull(turn, pipeline, found);
   await markTried(db, report);
   const template = await readTemplate(workspace, pipeline);
-  const body = pullBody(template, pipeline, runs, last, links);
+  const body = pullBody(template, pipeline, runs, views, links);
   const draft = pipeline.pullRequest === "draft";
   const title = pullTitle(pipeline);
   const pull = { title, body, head: branch, base: pipeline.baseBranch, draft };
   return await withPull(turn, pipeline, await workspace.createPull(repository, pull));
+}
+
+/** Runs whose words go into a pull request. */
+const viewsMax = 20;
+
+async function viewRuns({ db, now }: Turn, runs: Run[]): Promise<RunView[]> {
+  const views: RunView[] = [];
+  for (const run of runs.slice(-viewsMax)) {
+    const view = await viewRun(db, run.id, now);
+    if (view) views.push(view);
+  }
+  return views;
 }
 
 /** Where GitHub looks for a template of pull requests, in its order; the name in any case. */

@@ -35,11 +35,12 @@ export function pullBody(
   existing: string,
   pipeline: Pipeline,
   runs: Run[],
-  last: RunView | null,
+  /** Of its last runs, oldest first. */
+  views: RunView[],
   links: Links,
 ): string {
   // Somebody's words must not look like a marker of ours.
-  const inner = story(pipeline, runs, last, links).join("\n").replaceAll("<!--", "<!\u200b--");
+  const inner = story(pipeline, runs, views, links).join("\n").replaceAll("<!--", "<!\u200b--");
   const ours = [opening, inner, closing].join("\n");
   const begin = existing.indexOf(opening);
   const end = existing.indexOf(closing);
@@ -47,7 +48,12 @@ export function pullBody(
   return existing.slice(0, begin) + ours + existing.slice(end + closing.length);
 }
 
-function story(pipeline: Pipeline, runs: Run[], last: RunView | null, links: Links): string[] {
+function story(pipeline: Pipeline, runs: Run[], views: RunView[], links: Links): string[] {
+  const last = views.at(-1) ?? null;
+  // What each did, not only the last: a reviewer reads all of it.
+  const done = views
+    .filter((view) => view.words && view !== last)
+    .map((view) => `- run ${view.run.number}: ${plain(view.words ?? "", 300)}`);
   const rows = runs.map((run) => {
     const prompt = plain(run.prompt.trim().split("\n")[0] ?? "", 80);
     const state = `${run.state === "succeeded" && !run.changed ? "⚪" : stateSigns[run.state]} ${run.state.replace("_", " ")}`;
@@ -60,6 +66,7 @@ function story(pipeline: Pipeline, runs: Run[], last: RunView | null, links: Lin
       ? [`> ${plain(last.words, 1_000)}`, `> — ${code(last.run.agent ?? "agent")}`, ""]
       : []),
     ...(last && last.receipts.length > 0 ? receiptTable(last) : []),
+    ...(done.length > 0 ? ["Before that:", "", ...done, ""] : []),
     "| run | prompt | asked by | agent | result |",
     "| --- | --- | --- | --- | --- |",
     ...rows,

@@ -11,7 +11,7 @@ import {
   postpone,
   type Report,
 } from "./outbox.ts";
-import { deleteMergedBranch, failUnopened, writePipeline } from "./pipeline-report.ts";
+import { deleteMergedBranch, failUnopened, writePipeline, writePull } from "./pipeline-report.ts";
 import { composeAlone, writePrompt } from "./prompt-report.ts";
 import { backoffMs } from "./protocol/pace.ts";
 import { findRun } from "./run.ts";
@@ -63,10 +63,13 @@ async function writeWorkspace(parts: Parts, id: number, pace: Paced, signal: Abo
     const nudge = (which: number) => which === id && stop.abort();
     wake.on("reports", nudge);
     try {
-      const due = await dueReports(db, id, clock.now());
+      const ready = kinds.filter((kind) => pace.waitMs(spends[kind]) <= 0);
+      const due = await dueReports(db, id, clock.now(), ready);
       for (const report of due) {
         if (signal.aborted) return;
         const { workspace } = pace;
+        // Comments that wait for GitHub's pace do not keep check runs waiting.
+        if (pace.waitMs(spends[report.kind]) > 0) continue;
         if (!report.urgent && pace.low()) {
           await postpone(db, report, clock.now() + lowPauseMs);
           continue;
@@ -82,8 +85,14 @@ async function writeWorkspace(parts: Parts, id: number, pace: Paced, signal: Abo
       if (due.length > 0) continue;
       const at = await nextDue(db, id);
       if (at === null) return;
-      const wait = Math.max(5, Math.min(at - clock.now(), 30_000));
-      await clock.sleep(wait, AbortSignal.any([signal, stop.signal]));
+      // What is due waits for GitHub's pace, if for anything; the rest for its time.
+      const turns = [pace.waitMs("content"), pace.waitMs("other")].filter((ms) => ms > 0);
+      const late = at <= clock.now();
+      const wait = late ? Math.min(...turns, 1_000) * Math.sign(turns.length) : at - clock.now();
+      await clock.sleep(
+        Math.min(Math.max(5, wait), 30_000),
+        AbortSignal.any([signal, stop.signal]),
+      );
     } finally {
       wake.off("reports", nudge);
     }
@@ -122,6 +131,21 @@ async function write(turn: Turn): Promise<number> {
   }
 }
 
+/** What a report of each kind mostly writes. */
+const spends: Record<Report["kind"], "content" | "other"> = {
+  reaction: "content",
+  pipeline: "other",
+  pull: "content",
+  prompt: "other",
+  check: "other",
+  config: "other",
+  comment: "content",
+  reply: "content",
+  label: "other",
+  branch: "other",
+};
+const kinds = Object.keys(spends) as Report["kind"][];
+
 /** Each gives the time before which the object need not be written again. */
 const writers: Record<Report["kind"], (turn: Turn) => Promise<number>> = {
   reaction: async (turn) => {
@@ -140,6 +164,7 @@ const writers: Record<Report["kind"], (turn: Turn) => Promise<number>> = {
   },
   reply: writeReply,
   pipeline: writePipeline,
+  pull: writePull,
   branch: deleteMergedBranch,
   prompt: writePrompt,
   check: writeCheck,

@@ -22,9 +22,14 @@ const moves = {
   lost: [],
 } satisfies Record<RunState, RunState[]>;
 
-/** Between two tellings of where the queued runs stand: at least this, and this for each of them. */
-const placesEveryMs = 10_000;
-const placeMs = 6_000;
+/**
+ * Between two tellings of where the queued runs stand: at least this, and this for each of them.
+ * Checks may be written far more often than comments.
+ */
+const placePace = {
+  check: { leastMs: 3_000, eachMs: 500 },
+  comment: { leastMs: 10_000, eachMs: 2_500 },
+};
 
 const openStates: RunState[] = ["queued", "claimed", "running"];
 export const isOver = (state: RunState): boolean => moves[state].length === 0;
@@ -166,7 +171,7 @@ async function wantReports(tx: Tx, run: Run, at: number, urgent: boolean) {
   await want(tx, at, run.workspace, "check", run.id, urgent);
   await want(tx, at, run.workspace, "comment", run.id, urgent);
   if (!isOver(run.state)) return;
-  await want(tx, at, run.workspace, "pipeline", run.pipelineId, urgent);
+  await want(tx, at, run.workspace, "pull", run.pipelineId, urgent);
   // Off at the end, so that putting it on again runs again.
   if (run.label) await want(tx, at, run.workspace, "label", run.id, false);
   const [next] = await openRuns(tx, run.pipelineId);
@@ -182,9 +187,9 @@ export async function wantPlaces(tx: Tx, at: number, workspace: number) {
     .select({ id: runs.id })
     .from(runs)
     .where(and(eq(runs.workspace, workspace), eq(runs.state, "queued")));
-  const later = at + Math.max(placesEveryMs, waiting.length * placeMs);
-  for (const { id } of waiting) {
-    await want(tx, later, workspace, "check", id, false);
-    await want(tx, later, workspace, "comment", id, false);
+  for (const kind of ["check", "comment"] as const) {
+    const { leastMs, eachMs } = placePace[kind];
+    const later = at + Math.max(leastMs, waiting.length * eachMs);
+    for (const { id } of waiting) await want(tx, later, workspace, kind, id, false);
   }
 }

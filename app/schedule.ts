@@ -48,7 +48,10 @@ export async function allSchedules(db: Database): Promise<ScheduleRow[]> {
 
 /** Up to which time this repository's firings have had their effect. */
 export async function recordLook(tx: Tx, repositoryId: number, lookedAt: number) {
-  await tx.update(schedules).set({ lookedAt: sql`max(${schedules.lookedAt}, ${lookedAt})` }).where(eq(schedules.repositoryId, repositoryId));
+  await tx
+    .update(schedules)
+    .set({ lookedAt: sql`max(${schedules.lookedAt}, ${lookedAt})` })
+    .where(eq(schedules.repositoryId, repositoryId));
 }
 
 /** The newest time at which it fired after `from` and up to `to`; null: it did not. */

@@ -245,6 +245,7 @@ export const reports = sqliteTable(
       enum: [
         "reaction",
         "pipeline",
+        "pull",
         "prompt",
         "check",
         "config",

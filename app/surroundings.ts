@@ -97,7 +97,7 @@ async function pullReopened(parts: Parts, guid: string, event: PullEnded) {
     if (other)
       return ended(`#${event.pull} was reopened, and #${found.issue} has a new pipeline`, null);
     await record(tx, found.id, { state: "open", done: false, pullState: "open" });
-    await want(tx, at, found.workspace, "pipeline", found.id, true);
+    await want(tx, at, found.workspace, "pull", found.id, true);
     return ended(`pull request #${event.pull} was reopened: its pipeline goes on`, null);
   });
   parts.wake.emit("queue");

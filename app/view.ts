@@ -114,7 +114,7 @@ export function sentence(type: string, data: Record<string, unknown>): string {
     case "cancel_requested":
       return `${text("by")} asked to stop`;
     case "ended":
-      return `${text("state")}${data.why ? `: ${text("why").split("\n")[0]}` : ""}`;
+      return `${text("state")}${data.why && data.why !== data.state ? `: ${text("why").split("\n")[0]}` : ""}`;
     case "started":
       return `container of ${text("image")} for ${text("agent")}: no network, ${count(Number(data.cpus), "cpu")}, ${Math.round(Number(data.memoryBytes) / 2 ** 20)} MB, ${text("minutes")} min at most`;
     case "stage":

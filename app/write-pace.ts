@@ -6,7 +6,7 @@ import type { Clock } from "./protocol/pace.ts";
  * (REST docs, "Rate limits", secondary limits): a burst each, then a steady pace below that. A process
  * begins with little of its burst, for the one before may just have used it.
  */
-const content = { burst: 10, first: 4, perSecond: 1, perHour: 450 };
+const content = { burst: 10, first: 2, perSecond: 1, perHour: 450 };
 const other = { burst: 20, first: 10, perSecond: 2, perHour: 4_000 };
 /** With less than this part of the hour left, what only shows progress waits. */
 const lowPart = 0.25;
@@ -28,6 +28,8 @@ const writes: Partial<Record<keyof Workspace, "content" | "other">> = {
 
 export type Paced = {
   workspace: Workspace;
+  /** How long the next write of this kind has to wait, in milliseconds. */
+  waitMs(kind: "content" | "other"): number;
   /** What is left of the hour belongs to what somebody waits for. */
   low(): boolean;
 };
@@ -49,7 +51,11 @@ export function paced(workspace: Workspace, clock: Clock, signal: AbortSignal): 
       };
     },
   });
-  return { workspace: doors, low: () => take.content.low() || take.other.low() };
+  return {
+    workspace: doors,
+    waitMs: (kind) => take[kind].waitMs(),
+    low: () => take.content.low() || take.other.low(),
+  };
 }
 
 type Rate = { burst: number; first: number; perSecond: number; perHour: number };
@@ -67,15 +73,19 @@ function createPace(rate: Rate, clock: Clock, signal: AbortSignal) {
       bucket.at = now;
     }
   };
+  const waitMs = () => {
+    refill();
+    return Math.max(0, ...buckets.map((bucket) => (1 - bucket.left) / bucket.perMs));
+  };
   return {
     low() {
       refill();
       return hour.left < hour.most * lowPart;
     },
+    waitMs,
     async turn() {
       for (;;) {
-        refill();
-        const wait = Math.max(...buckets.map((bucket) => (1 - bucket.left) / bucket.perMs));
+        const wait = waitMs();
         if (wait <= 0 || signal.aborted) break;
         await clock.sleep(Math.ceil(wait), signal);
       }

@@ -180,7 +180,7 @@ test("no comment, check, question or pull request of Trimo's speaks to Trimo", (
         check.title,
         check.summary,
         check.text ?? "",
-        pullBody("", one.pipeline, [one.run], one, links),
+        pullBody("", one.pipeline, [one.run], [one], links),
       ];
       for (const body of written) expect(parseCommand(body), body).toBeNull();
     }),
@@ -230,12 +230,12 @@ test("what people wrote around Trimo's part of a pull request stays", () => {
   fc.assert(
     fc.property(view, hostile, hostile, (one, before, after) => {
       const clean = (text: string) => text.replaceAll("trimo:", "");
-      const first = pullBody(clean(before), one.pipeline, [one.run], one, links);
+      const first = pullBody(clean(before), one.pipeline, [one.run], [one], links);
       const second = pullBody(
         `${first}${clean(after)}`,
         one.pipeline,
         [one.run, one.run],
-        one,
+        [one, one],
         links,
       );
       expect(second.startsWith(clean(before).trimEnd())).toBe(true);

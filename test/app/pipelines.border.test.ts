@@ -447,11 +447,9 @@ describe("more sources of work", () => {
     const at = "time/app";
     const { github, db } = talk;
     const titles = ["One", "Two", "Three"];
-    const issues: number[] = [];
     for (const title of titles) {
       const issue = await talk.issue(at, title);
       await github.label("ana", at, issue, "bug");
-      issues.push(issue);
     }
     const row = await until("its schedule", async () =>
       (await db.read.select().from(schedules)).find((one) => one.repository === at),
@@ -483,7 +481,7 @@ describe("more sources of work", () => {
     await fireDue(parts);
     expect(await runsOf(at)).toHaveLength(3);
     expect(row.sources).toMatchObject([{ schedule: "0 6 * * *", most: 2 }]);
-    for (const _ of issues) await talk.finish(machine, await machine.work());
+    // Their branches are wanted in 2031, by this test's clock: nothing claims them.
   });
 });
 

@@ -149,6 +149,8 @@ export async function startStandIn(seed: Seed) {
     deliverTo: null as string | null,
     deliveryFault: "none" as DeliveryFault,
     faults: [] as Fault[],
+    /** How long git over HTTP does not answer. */
+    gitDelayMs: 0,
     breaches: [] as Breach[],
     /** Every request of the app's, as `METHOD /path`, with its time. */
     requests: [] as { at: number; line: string; status: number }[],
@@ -766,7 +768,10 @@ export async function startStandIn(seed: Seed) {
       response.end("access denied\n");
       return;
     }
-    repositories.serve(fullName, path, request, response);
+    setTimeout(
+      () => request.destroyed || repositories.serve(fullName, path, request, response),
+      state.gitDelayMs,
+    );
   }
 
   function holderOf(header: string): Holder | null {
