@@ -1,5 +1,6 @@
+import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { serve } from "@hono/node-server";
+import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
 import type { Logger } from "pino";
 import { dashboardRoutes } from "../dashboard/server.tsx";
@@ -15,7 +16,7 @@ import { runReports } from "./report.ts";
 import { sweepDeliveries, sweepLeases } from "./sweep.ts";
 import { createTokens } from "./token.ts";
 import { createWake } from "./wake.ts";
-import { runDeliveries, webhookRoutes } from "./webhook.ts";
+import { createInbox, runDeliveries, type WebhookListener, webhookListener } from "./webhook.ts";
 
 export type App = { port: number; stop(): Promise<void> };
 
@@ -35,7 +36,6 @@ export async function startApp(config: Config, log: Logger): Promise<App> {
     await db.read.run("select 1");
     return c.text("ok\n");
   });
-  server.route("/", webhookRoutes(db, github, clock, wake));
   server.route("/api/daemon", daemonRoutes({ db, tokens, clock, wake, log }));
   server.route(
     "/",
@@ -47,8 +47,10 @@ export async function startApp(config: Config, log: Logger): Promise<App> {
     return c.text("Something went wrong here; the log has it.\n", 500);
   });
 
+  const inbox = createInbox(db);
   const stop = new AbortController();
-  const { listener, port } = await listen(server, config);
+  const webhook = webhookListener(inbox, github, clock, wake, log);
+  const { listener, port } = await listen(server, webhook, config);
   const publicUrl = config.publicUrl ?? `http://${config.host}:${port}`;
   const links = {
     run: (runId: string) => `${publicUrl}/runs/${runId}`,
@@ -56,7 +58,7 @@ export async function startApp(config: Config, log: Logger): Promise<App> {
   };
   const sweep = { db, github, clock, wake, log };
   const loops = [
-    runDeliveries(db, github, clock, wake, log, stop.signal),
+    runDeliveries(db, inbox, github, clock, wake, log, stop.signal),
     runReports({ ...parts, log, links }, stop.signal),
     runSchedules({ ...parts, log }, stop.signal),
     sweepLeases(sweep, stop.signal),
@@ -76,7 +78,7 @@ export async function startApp(config: Config, log: Logger): Promise<App> {
     async stop() {
       stop.abort();
       const closed = new Promise((resolve) => listener.close(resolve));
-      if ("closeAllConnections" in listener) listener.closeAllConnections();
+      listener.closeAllConnections();
       await closed;
       await Promise.allSettled(loops);
       db.close();
@@ -90,14 +92,15 @@ function isPublished({ publicUrl }: Config): boolean {
   return !["127.0.0.1", "localhost", "[::1]"].includes(new URL(publicUrl).hostname);
 }
 
-async function listen(server: Hono, config: Config) {
-  return await new Promise<{ listener: ReturnType<typeof serve>; port: number }>(
-    (resolve, reject) => {
-      const listener = serve(
-        { fetch: server.fetch, hostname: config.host, port: config.port },
-        (address: AddressInfo) => resolve({ listener, port: address.port }),
-      );
-      listener.once("error", reject);
-    },
-  );
+async function listen(server: Hono, webhook: WebhookListener, config: Config) {
+  const rest = getRequestListener(server.fetch);
+  const listener = createServer((request, response) => {
+    if (!webhook(request, response)) void rest(request, response);
+  });
+  return await new Promise<{ listener: typeof listener; port: number }>((resolve, reject) => {
+    listener.once("error", reject);
+    listener.listen(config.port, config.host, () =>
+      resolve({ listener, port: (listener.address() as AddressInfo).port }),
+    );
+  });
 }

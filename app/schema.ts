@@ -26,7 +26,10 @@ export const deliveries = sqliteTable(
     receivedAt: integer("received_at").notNull(),
     dueAt: integer("due_at").notNull(),
   },
-  (t) => [index("deliveries_pending").on(t.state, t.dueAt)],
+  (t) => [
+    index("deliveries_pending").on(t.receivedAt).where(sql`state = 'pending'`),
+    index("deliveries_old").on(t.receivedAt),
+  ],
 );
 
 /** intent.ts: what somebody wanted, once a delivery; refused ones with the reason. */

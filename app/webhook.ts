@@ -1,6 +1,5 @@
-import { and, asc, eq, lt, lte, min, ne } from "drizzle-orm";
-import { Hono } from "hono";
-import { bodyLimit } from "hono/body-limit";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { and, asc, eq, inArray, lt, lte, min, ne, sql } from "drizzle-orm";
 import type { Logger } from "pino";
 import type { Database, Tx } from "./database.ts";
 import { type GitHub, GitHubError } from "./github.ts";
@@ -12,53 +11,149 @@ import type { Wake } from "./wake.ts";
 const bodyBytesMax = 26 * 1024 * 1024;
 /** A handler that fails this often on one delivery, and not for GitHub's sake, is not asked again. */
 const attemptsMax = 5;
+/** Deliveries of one commit. */
+const batchMax = 100;
+/** Turns of the event loop that a commit waits while more arrive. */
+const gatherTurns = 20;
+/** How long the worker lets a storm of new deliveries go first. */
+const yieldMs = 10;
+const yieldMsMax = 500;
+/** And of one look of the worker. */
+const handledMax = 20;
 /** How long the worker waits when nothing wakes it. */
 const idleMs = 30_000;
 /** Handled deliveries are remembered longer than GitHub can redeliver them (3 days). */
 const keptMs = 7 * 24 * 3_600_000;
 
-/** The inbox: verify the raw bytes, store under GitHub's number, commit, and only then 202. */
-export function webhookRoutes(db: Database, github: GitHub, clock: Clock, wake: Wake): Hono {
-  const routes = new Hono();
-  const tooLarge = bodyLimit({
-    maxSize: bodyBytesMax,
-    onError: (c) => c.text("A delivery is at most 25 MB.\n", 413),
-  });
-  routes.post("/api/github/webhooks", tooLarge, async (c) => {
-    const guid = c.req.header("x-github-delivery") ?? "";
-    const event = c.req.header("x-github-event") ?? "";
-    const signature = c.req.header("x-hub-signature-256") ?? "";
-    if (!signature)
-      return c.text("The delivery is not signed: X-Hub-Signature-256 is missing.\n", 401);
-    if (!/^[\w-]{1,100}$/.test(guid) || !/^\w{1,60}$/.test(event))
-      return c.text("X-GitHub-Delivery and X-GitHub-Event are needed.\n", 400);
-    const body = await c.req.text();
-    if (!(await github.verify(body, signature)))
-      return c.text("The signature does not fit the body: is WEBHOOK_SECRET the App's?\n", 401);
-    const at = clock.now();
-    const row = {
-      guid,
-      event,
-      payload: body,
-      receivedAt: at,
-      dueAt: at,
-      state: "pending" as const,
+const path = "/api/github/webhooks";
+
+/** Takes a request if it is a delivery; false: it is for somebody else. */
+export type WebhookListener = (request: IncomingMessage, response: ServerResponse) => boolean;
+
+/**
+ * The inbox: verify the raw bytes, store under GitHub's number, commit, and only then 202. On Node's own
+ * request and response: a storm is many small requests, and nothing else of the app is asked as often.
+ */
+export function webhookListener(
+  inbox: Inbox,
+  github: GitHub,
+  clock: Clock,
+  wake: Wake,
+  log: Logger,
+): WebhookListener {
+  return (request, response) => {
+    if (request.method !== "POST" || request.url?.split("?")[0] !== path) return false;
+    const answer = (status: number, text: string) => {
+      response.writeHead(status, { "content-type": "text/plain; charset=utf-8" });
+      response.end(`${text}\n`);
     };
-    await db.write((tx) => store(tx, row));
+    take(request)
+      .then(({ status, text }) => answer(status, text))
+      .catch((error) => {
+        log.error({ err: error }, "a delivery could not be stored");
+        answer(500, "The delivery could not be stored; the log has the reason.");
+      });
+    return true;
+  };
+
+  async function take(request: IncomingMessage): Promise<{ status: number; text: string }> {
+    const guid = String(request.headers["x-github-delivery"] ?? "");
+    const event = String(request.headers["x-github-event"] ?? "");
+    const signature = String(request.headers["x-hub-signature-256"] ?? "");
+    const refused = (status: number, text: string) => {
+      // What is not read is not waited for either.
+      request.resume();
+      return { status, text };
+    };
+    if (!signature)
+      return refused(401, "The delivery is not signed: X-Hub-Signature-256 is missing.");
+    if (!/^[\w-]{1,100}$/.test(guid) || !/^\w{1,60}$/.test(event))
+      return refused(400, "X-GitHub-Delivery and X-GitHub-Event are needed.");
+    const body = await readBody(request);
+    if (body === null) return refused(413, "A delivery is at most 25 MB.");
+    if (!(await github.verify(body, signature)))
+      return refused(401, "The signature does not fit the body: is WEBHOOK_SECRET the App's?");
+    const at = clock.now();
+    const state = "pending" as const;
+    await inbox.put({ guid, event, payload: body, receivedAt: at, dueAt: at, state });
     wake.emit("deliveries");
-    return c.text("stored\n", 202);
-  });
-  return routes;
+    return { status: 202, text: "stored" };
+  }
+}
+
+/** Null: it is larger than a delivery may be. */
+async function readBody(request: IncomingMessage): Promise<string | null> {
+  if (Number(request.headers["content-length"] ?? 0) > bodyBytesMax) return null;
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request) {
+    bytes += (chunk as Buffer).length;
+    if (bytes > bodyBytesMax) return null;
+    chunks.push(chunk as Buffer);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+type Row = typeof deliveries.$inferInsert;
+export type Inbox = {
+  put(row: Row): Promise<void>;
+  /** Whether somebody waits for their 202. */
+  busy(): boolean;
+};
+
+/**
+ * Stores deliveries, those that come while one commit is under way together in the next: a commit waits
+ * for the disk, and a storm of labels is a hundred deliveries in a second. Resolves when it is durable.
+ */
+export function createInbox(db: Database): Inbox {
+  type Waiting = { row: Row; resolve: () => void; reject: (error: unknown) => void };
+  let waiting: Waiting[] = [];
+  let writing = false;
+  const drain = async () => {
+    writing = true;
+    while (waiting.length > 0) {
+      // A commit costs as much as fifty rows: those that are just being read come along.
+      for (let before = 0, turns = 0; waiting.length > before && turns < gatherTurns; turns++) {
+        before = waiting.length;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      const batch = waiting.slice(0, batchMax);
+      waiting = waiting.slice(batchMax);
+      // One row that cannot be stored must not take the others with it.
+      await storeAll(batch).catch(async () => {
+        for (const one of batch) await storeAll([one]).catch((error) => one.reject(error));
+      });
+    }
+    writing = false;
+  };
+  const storeAll = async (batch: Waiting[]) => {
+    const rows = batch.map((one) => one.row);
+    await db.write((tx) => store(tx, rows));
+    for (const one of batch) one.resolve();
+  };
+  return {
+    busy: () => writing,
+    put: (row) =>
+      new Promise((resolve, reject) => {
+        waiting.push({ row, resolve, reject });
+        if (!writing) void drain();
+      }),
+  };
 }
 
 /** Once a number; one that had failed for good is taken up again when GitHub sends it again. */
-async function store(tx: Tx, row: typeof deliveries.$inferInsert) {
+async function store(tx: Tx, rows: Row[]) {
   await tx
     .insert(deliveries)
-    .values(row)
+    .values(rows)
     .onConflictDoUpdate({
       target: deliveries.guid,
-      set: { state: "pending", payload: row.payload, attempts: 0, dueAt: row.dueAt },
+      set: {
+        state: "pending",
+        payload: sql`excluded.payload`,
+        attempts: 0,
+        dueAt: sql`excluded.due_at`,
+      },
       setWhere: eq(deliveries.state, "failed"),
     });
 }
@@ -66,6 +161,7 @@ async function store(tx: Tx, row: typeof deliveries.$inferInsert) {
 /** Hands stored deliveries to the handlers, in the order they came, until `signal` aborts. */
 export async function runDeliveries(
   db: Database,
+  inbox: Inbox,
   github: GitHub,
   clock: Clock,
   wake: Wake,
@@ -74,15 +170,18 @@ export async function runDeliveries(
 ) {
   while (!signal.aborted) {
     const nudged = nextWake(wake, signal);
-    const [next] = await db.read
+    const due = await db.read
       .select()
       .from(deliveries)
-      .where(and(eq(deliveries.state, "pending"), lte(deliveries.dueAt, clock.now())))
+      .where(and(sql`state = 'pending'`, lte(deliveries.dueAt, clock.now())))
       .orderBy(asc(deliveries.receivedAt))
-      .limit(1);
-    if (next) {
+      .limit(handledMax);
+    if (due.length > 0) {
       nudged.cancel();
-      await handle(db, github, clock, log, next);
+      // GitHub waits for its answer, and gives up after ten seconds; what is stored waits better.
+      for (let ms = 0; inbox.busy() && ms < yieldMsMax; ms += yieldMs)
+        await clock.sleep(yieldMs, signal);
+      await handleAll(db, github, clock, log, due, signal);
       continue;
     }
     await Promise.race([nudged.promise, untilDue(db, clock, nudged.signal)]);
@@ -90,11 +189,35 @@ export async function runDeliveries(
   }
 }
 
+/**
+ * One after another. That they are handled is stored at the end, for all at once: killed before that,
+ * they are handled again, and their intents' keys make it have no effect.
+ */
+async function handleAll(
+  db: Database,
+  github: GitHub,
+  clock: Clock,
+  log: Logger,
+  due: Delivery[],
+  signal: AbortSignal,
+) {
+  const handled: string[] = [];
+  for (const delivery of due) {
+    if (signal.aborted) break;
+    if (await handle(db, github, clock, log, delivery)) handled.push(delivery.guid);
+  }
+  if (handled.length === 0) return;
+  const done = { state: "handled" as const, payload: "", error: null };
+  await db.write((tx) => tx.update(deliveries).set(done).where(inArray(deliveries.guid, handled)));
+}
+
+type Delivery = typeof deliveries.$inferSelect;
+
 async function untilDue(db: Database, clock: Clock, signal: AbortSignal) {
   const [row] = await db.read
     .select({ dueAt: min(deliveries.dueAt) })
     .from(deliveries)
-    .where(eq(deliveries.state, "pending"));
+    .where(sql`state = 'pending'`);
   const wait = row?.dueAt ? Math.max(10, row.dueAt - clock.now()) : idleMs;
   await clock.sleep(Math.min(wait, idleMs), signal);
 }
@@ -119,8 +242,8 @@ async function handle(
   github: GitHub,
   clock: Clock,
   log: Logger,
-  delivery: typeof deliveries.$inferSelect,
-) {
+  delivery: Delivery,
+): Promise<boolean> {
   const mine = eq(deliveries.guid, delivery.guid);
   try {
     await github.receive({
@@ -128,8 +251,7 @@ async function handle(
       event: delivery.event,
       payload: JSON.parse(delivery.payload),
     });
-    const done = { state: "handled" as const, payload: "", error: null };
-    await db.write((tx) => tx.update(deliveries).set(done).where(mine));
+    return true;
   } catch (error) {
     const attempts = delivery.attempts + 1;
     const cause = firstCause(error);
@@ -148,6 +270,7 @@ async function handle(
       dueAt: clock.now() + pause,
     };
     await db.write((tx) => tx.update(deliveries).set(failed).where(mine));
+    return false;
   }
 }
 

@@ -13,6 +13,9 @@ CREATE TABLE `workspaces` (
 	`state` text NOT NULL
 );
 --> statement-breakpoint
+DROP INDEX `deliveries_pending`;--> statement-breakpoint
+CREATE INDEX `deliveries_old` ON `deliveries` (`received_at`);--> statement-breakpoint
+CREATE INDEX `deliveries_pending` ON `deliveries` (`received_at`) WHERE state = 'pending';--> statement-breakpoint
 ALTER TABLE `pipelines` ADD `adopted` integer DEFAULT false NOT NULL;--> statement-breakpoint
 ALTER TABLE `pipelines` ADD `held` integer DEFAULT false NOT NULL;--> statement-breakpoint
 ALTER TABLE `pipelines` ADD `priority` integer DEFAULT 0 NOT NULL;--> statement-breakpoint
