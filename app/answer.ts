@@ -1,4 +1,4 @@
-import { eq } from "drizzle-orm";
+import { and, eq, gt } from "drizzle-orm";
 import type { Database, Tx } from "./database.ts";
 import type { GitHub, Permission } from "./github.ts";
 import { want, wantOnce } from "./outbox.ts";
@@ -28,6 +28,10 @@ export type Place = {
   /** The issue or pull request. */
   thread: number;
   sender: string;
+  /** The label that was put on; it comes off when nothing was started, so that it can be put on again. */
+  label?: string;
+  /** Without write permission: answered at most once an hour for each kind of answer. */
+  outsider?: boolean;
 };
 
 /** What came of it; `say` is answered, at most once under `once` where that is given. */
@@ -53,10 +57,14 @@ export async function inOneStep(
       .where(eq(intents.key, place.key));
     if (known.length > 0) return;
     const { outcome, reason, run, say, once } = await work(tx, at);
-    const { workspace, repository, thread, key, kind, sender } = place;
-    if (say !== null) {
+    const { workspace, repository, thread, key, kind, sender, label } = place;
+    if (say !== null && !(await saidLately(tx, at, place, outcome, reason))) {
       const data = { repository: repository.fullName, issue: thread, body: say };
       await wantOnce(tx, at, workspace, "reply", once ?? `answer:${key}`, data);
+    }
+    if (label && run === null) {
+      const data = { repository: repository.fullName, issue: thread, label };
+      await want(tx, at, workspace, "label", `${key}`, false, data);
     }
     await tx.insert(intents).values({
       key,
@@ -73,6 +81,32 @@ export async function inOneStep(
   parts.wake.emit("reports", place.workspace);
 }
 
+const hourMs = 3_600_000;
+
+/** A refusal, or any answer to somebody without write permission, is said once an hour. */
+async function saidLately(
+  tx: Tx,
+  at: number,
+  place: Place,
+  outcome: Effect["outcome"],
+  reason: string,
+): Promise<boolean> {
+  if (outcome !== "refused" && !(place.outsider && outcome === "answered")) return false;
+  const rows = await tx
+    .select({ reason: intents.reason })
+    .from(intents)
+    .where(
+      and(
+        eq(intents.repository, place.repository.fullName),
+        eq(intents.issue, place.thread),
+        eq(intents.sender, place.sender),
+        eq(intents.outcome, outcome),
+        gt(intents.at, at - hourMs),
+      ),
+    );
+  return outcome === "refused" ? rows.length > 0 : rows.some((row) => row.reason === reason);
+}
+
 /** An answer in words, and nothing else. */
 export async function answer(parts: Parts, place: Place, reason: string, say: string) {
   const effect = { outcome: "answered" as const, reason, run: null, say };
@@ -87,12 +121,10 @@ export async function refuse(
   need: Permission,
   has: Permission,
 ) {
-  const hour = Math.floor(parts.clock.now() / 3_600_000);
-  const once = `refused:${place.repository.id}:${place.thread}:${place.sender}:${hour}`;
   const own = has === "none" ? "no permission here" : `${has} permission`;
   const say = `⛔ @${plain(place.sender, 60)}, ${what} here needs ${need} permission, and you have ${own}. Someone who has it can do it in your place.`;
   const effect = { outcome: "refused" as const, reason: `${what}: has ${has}`, run: null, say };
-  await inOneStep(parts, place, async () => ({ ...effect, once }));
+  await inOneStep(parts, place, async () => effect);
 }
 
 /** 👀 at once, so that the person knows they were heard. GitHub has none for a review as a whole. */

@@ -65,15 +65,15 @@ async function putCheck({ db, workspace }: Turn, run: Run, sha: string, body: Ch
 /** Whether trimo.yml is right at a commit that changes it. */
 export async function writeConfigCheck(turn: Turn): Promise<number> {
   const { db, workspace, report, now } = turn;
-  const { repository, sha, pull } = report.data as {
+  const { repository, sha, base } = report.data as {
     repository: string;
     sha: string;
-    pull: number | null;
+    /** The branch it is to go to; null: it is there already. */
+    base: string | null;
   };
-  const touched =
-    pull === null || (await workspace.pullFiles(repository, pull)).includes(trimoYmlPath);
-  if (!touched) return now;
   const text = await workspace.file(repository, trimoYmlPath, sha);
+  // By the file itself: the list of what a pull request changes comes with everybody's lines.
+  if (base !== null && text === (await textAtFork(turn, repository, base, sha))) return now;
   const body = configCheckBody(text === null, parseTrimoYml(text).mistakes, now);
   const external = `config:${sha}`;
   const known = report.tried ? await workspace.findCheck(repository, sha, external) : null;
@@ -81,4 +81,10 @@ export async function writeConfigCheck(turn: Turn): Promise<number> {
   await markTried(db, report);
   await workspace.createCheck(repository, sha, external, body, "Trimo config");
   return now;
+}
+
+/** trimo.yml where a pull request left its base. */
+async function textAtFork({ workspace }: Turn, repository: string, base: string, sha: string) {
+  const compared = await workspace.compare(repository, base, sha);
+  return await workspace.file(repository, trimoYmlPath, compared?.mergeBase ?? base);
 }

@@ -46,7 +46,11 @@ function lines(view: RunView, links: Links, now: number): string[] {
         "",
         kept(view),
         ...noteLines(view),
-        footer(view, links, "`/trimo continue …` goes on from there"),
+        footer(
+          view,
+          links,
+          view.pipeline.state === "open" ? "`/trimo continue …` goes on from there" : null,
+        ),
       ];
     default:
       return failed(view, links);
@@ -138,7 +142,9 @@ function asked(view: RunView, links: Links): string[] {
 
 /** A question needs a person, so it is a comment of its own, which notifies. */
 export function questionBody(run: Run): string {
-  const login = /^[A-Za-z0-9-]+$/.test(run.requestedBy) ? `@${run.requestedBy}` : "";
+  // A schedule or a check asked: their names are those of people who have nothing to do with it.
+  const person = run.trigger !== "schedule" && !run.trigger.startsWith("CI failed");
+  const login = person && /^[A-Za-z0-9-]+$/.test(run.requestedBy) ? `@${run.requestedBy}` : "";
   const who = login
     ? `${login}, ${code(run.agent ?? "the agent")}`
     : code(run.agent ?? "the agent");

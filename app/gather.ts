@@ -13,6 +13,9 @@ import { count } from "./wording.ts";
 
 /** Runs before it that are told of; older ones are in the branch's history. */
 const earlierMax = 10;
+/** What github.ts reads of one thread at most. */
+const threadMax = 500;
+const draftMsMax = 7 * 24 * 3_600_000;
 /** GitHub's times are in whole seconds. */
 const secondMs = 1_000;
 
@@ -34,8 +37,8 @@ export async function gatherPrompt(
     .where(and(eq(runs.pipelineId, pipeline.id), lt(runs.number, run.number)))
     .orderBy(desc(runs.number))
     .limit(earlierMax);
-  // One that was cancelled while it was queued has been told nothing, so it hides nothing.
-  const told = before.find((other) => other.composed !== null) ?? null;
+  // One that never started has told its agent nothing, so it hides nothing.
+  const told = before.find((other) => other.startedAt !== null) ?? null;
   const since = told?.askedAt ?? 0;
   const head = await workspace.branchHead(run.repository, pipeline.branch);
   const corrective = run.kind === "fix";
@@ -73,12 +76,8 @@ async function heard(
   for (const number of threads)
     comments.push(...(await workspace.comments(repository, number, since)));
   const corrective = run.kind === "fix" && pull !== null;
-  const reviews = corrective
-    ? [
-        ...(await workspace.reviews(repository, pull)),
-        ...(await workspace.reviewComments(repository, pull, since)),
-      ]
-    : [];
+  const reviews = corrective ? await readReviews(workspace, repository, pull, since) : [];
+  if (comments.length >= threadMax) leftOut.push("The end of a very long thread.");
   const counted = { outsiders: 0, edited: 0 };
   const take = async (all: Remark[]) =>
     await taken(
@@ -96,6 +95,24 @@ async function heard(
   return kept;
 }
 
+/** Reviews and their comments; a comment is said when its review is sent, not when it was drafted. */
+async function readReviews(
+  workspace: Workspace,
+  repository: string,
+  pull: number,
+  since: number,
+): Promise<Remark[]> {
+  const reviews = await workspace.reviews(repository, pull);
+  const sentAt = new Map(reviews.map((review) => [review.review, review.at]));
+  // Drafted long before, sent just now: asked for from a while before.
+  const comments = await workspace.reviewComments(
+    repository,
+    pull,
+    Math.max(0, since - draftMsMax),
+  );
+  return [...reviews, ...comments.map((one) => ({ ...one, at: sentAt.get(one.review) ?? one.at }))];
+}
+
 async function taken(
   { permissions }: Parts,
   run: Run,
@@ -104,15 +121,20 @@ async function taken(
   counted: { outsiders: number; edited: number },
 ): Promise<Review[]> {
   const kept: Review[] = [];
+  const people = [...new Set(remarks.filter((one) => !one.bot).map((one) => one.by))];
+  const rights = await Promise.all(
+    people.map((by) => permissions.of(run.workspace, run.repository, by)),
+  );
+  const mayWrite = new Set(people.filter((_, i) => allows(rights[i] ?? "none", "write")));
   // What GitHub dates with the second of the wish was there when it was made.
   const until = run.askedAt + secondMs;
   for (const remark of remarks) {
-    if (remark.bot || remark.at > until || remark.at <= since - secondMs) continue;
+    const saidAt = Math.max(remark.at, remark.editedAt);
+    if (remark.bot || remark.at > until || saidAt <= since - secondMs) continue;
     const body = visible(remark.body).trim();
     // A command is a run of its own.
     if (!body || parseCommand(remark.body)) continue;
-    const may = await permissions.of(run.workspace, run.repository, remark.by);
-    if (!allows(may, "write")) counted.outsiders += 1;
+    if (!mayWrite.has(remark.by)) counted.outsiders += 1;
     else if (remark.editedAt > until) counted.edited += 1;
     else kept.push({ by: remark.by, body, spot: remark.spot });
   }

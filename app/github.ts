@@ -54,6 +54,8 @@ export type Remark = {
   at: number;
   editedAt: number;
   spot: { path: string; from: number | null; to: number | null; hunk: string } | null;
+  /** The review it is, or belongs to; null: none. */
+  review: number | null;
 };
 export type FailedCheck = { name: string; result: string; output: string };
 export type PullDetails = {
@@ -97,8 +99,6 @@ export type Workspace = {
   ): Promise<Pull>;
   markReady(nodeId: string): Promise<void>;
   pullDetails(repository: string, number: number): Promise<PullDetails | null>;
-  /** Paths that a pull request changes, at most 300. */
-  pullFiles(repository: string, number: number): Promise<string[]>;
   /** Names in a folder; none where there is no such folder. */
   list(repository: string, path: string, ref: string): Promise<string[]>;
   /** How `head` stands to `base`. */
@@ -106,7 +106,12 @@ export type Workspace = {
     repository: string,
     base: string,
     head: string,
-  ): Promise<{ status: "identical" | "ahead" | "behind" | "diverged"; ahead: number } | null>;
+  ): Promise<{
+    status: "identical" | "ahead" | "behind" | "diverged";
+    ahead: number;
+    /** The commit that both come from. */
+    mergeBase: string;
+  } | null>;
   /** Comments of an issue or pull request that were made or edited since; at most 500. */
   comments(repository: string, issue: number, since: number): Promise<Remark[]>;
   reviews(repository: string, pull: number): Promise<Remark[]>;
@@ -328,12 +333,6 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
           base: { branch: base.ref, sha: base.sha },
         };
       }),
-    pullFiles: (repository, number) =>
-      api(async (o) => {
-        const where = { ...split(repository), pull_number: number, per_page: 100 };
-        const pages = o.paginate.iterator(o.rest.pulls.listFiles, where);
-        return (await upTo(pages, 300)).map((file) => file.filename);
-      }),
     list: (repository, path, ref) =>
       api(async (o) => {
         const answer = await orNull(o.rest.repos.getContent({ ...split(repository), path, ref }));
@@ -346,7 +345,9 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
         const answer = await orNull(
           o.rest.repos.compareCommitsWithBasehead({ ...where, per_page: 1, page: 2 }),
         );
-        return answer && { status: answer.data.status, ahead: answer.data.ahead_by };
+        if (!answer) return null;
+        const { status, ahead_by, merge_base_commit } = answer.data;
+        return { status, ahead: ahead_by, mergeBase: merge_base_commit.sha };
       }),
     comments: (repository, issue_number, since) =>
       api(async (o) => {
@@ -360,9 +361,10 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
       api(async (o) => {
         const where = { ...split(repository), pull_number, per_page: 100 };
         const pages = o.paginate.iterator(o.rest.pulls.listReviews, where);
-        return (await upTo(pages, remarksMax)).map((row) =>
-          toRemark(row, row.submitted_at ?? "", row.submitted_at ?? "", null),
-        );
+        return (await upTo(pages, remarksMax)).map((row) => ({
+          ...toRemark(row, row.submitted_at ?? "", row.submitted_at ?? "", null),
+          review: row.id,
+        }));
       }),
     reviewComments: (repository, pull_number, since) =>
       api(async (o) => {
@@ -371,7 +373,8 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
         return (await upTo(pages, remarksMax)).map((row) => {
           const to = row.line ?? row.original_line ?? null;
           const spot = { path: row.path, from: row.start_line ?? to, to, hunk: row.diff_hunk };
-          return toRemark(row, row.created_at, row.updated_at, spot);
+          const remark = toRemark(row, row.created_at, row.updated_at, spot);
+          return { ...remark, review: row.pull_request_review_id };
         });
       }),
     failedChecks: (repository, ref) =>
@@ -388,14 +391,18 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
     search: (repository, query, most) =>
       api(async (o) => {
         // Ours last: of two contradicting words GitHub takes the last.
-        const q = `${query} repo:${repository} is:issue is:open`;
+        const asked = /\bOR\b/.test(query) ? `(${query})` : query;
+        const q = `${asked} repo:${repository} is:issue is:open`;
         const { data } = await o.rest.search.issuesAndPullRequests({
           q,
           sort: "created",
           order: "asc",
           per_page: Math.min(100, most),
         });
-        return data.items.map((item) => ({
+        // Whatever a query makes of ours, another repository's issue is none of this one's work.
+        const own = `/repos/${repository}`.toLowerCase();
+        const items = data.items.filter((item) => item.repository_url.toLowerCase().endsWith(own));
+        return items.map((item) => ({
           number: item.number,
           title: item.title,
           body: item.body ?? "",
@@ -479,6 +486,8 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
 /** Of one kind of words under one issue; older ones of a longer thread are not read. */
 const remarksMax = 500;
 const repositoriesMax = 1_000;
+/** So many times more is read than kept, for the sake of the newest. */
+const pagesFactor = 4;
 const failedChecksMax = 10;
 const annotationsShownMax = 20;
 
@@ -496,14 +505,15 @@ async function listInstallations(connect: Connect) {
   });
 }
 
-/** The first rows of a paginated answer. */
+/** The last rows of a paginated answer. */
 async function upTo<T>(pages: AsyncIterable<{ data: T[] }>, most: number): Promise<T[]> {
   const rows: T[] = [];
   for await (const page of pages) {
     rows.push(...page.data);
-    if (rows.length >= most) break;
+    if (rows.length >= most * pagesFactor) break;
   }
-  return rows.slice(0, most);
+  // GitHub gives the oldest first; the newest are what matters.
+  return rows.slice(-most);
 }
 
 const sinceOf = (at: number) => (at > 0 ? { since: new Date(at).toISOString() } : {});
@@ -521,6 +531,7 @@ function toRemark(
     at: Date.parse(createdAt),
     editedAt: Date.parse(updatedAt),
     spot,
+    review: null,
   };
 }
 

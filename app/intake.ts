@@ -168,6 +168,11 @@ function endState(run: Run, end: Settle): RunState {
 
 /** Back to the queue, and not offered to this daemon again. */
 async function decline(tx: Tx, at: number, daemon: Daemon, run: Run, end: Settle) {
+  if (run.cancelledBy) {
+    const fact = { type: "ended" as const, state: "cancelled", why: `by ${run.cancelledBy}` };
+    await move(tx, at, run, "cancelled", {}, fact);
+    return;
+  }
   const declinedBy = [...run.declinedBy.split(",").filter(Boolean), daemon.id].join(",");
   const why = `${daemon.name} declined: ${end.failure?.detail ?? "no reason given"}`;
   await move(tx, at, run, "queued", { declinedBy, daemon: null }, { type: "requeued", why });

@@ -29,6 +29,7 @@ import {
   findByBranch,
   findOpen,
   findPipeline,
+  hadPipeline,
   open,
   type Pipeline,
   record,
@@ -50,7 +51,7 @@ import { visible } from "./spoken.ts";
 import { sayStatus } from "./status.ts";
 import { takeChange } from "./surroundings.ts";
 import { readConfig, sayMistakes } from "./trimo-yml.ts";
-import { code, plain } from "./wording.ts";
+import { code, count, plain } from "./wording.ts";
 
 /** The same wish this soon again, while its run is not over, is the same run. */
 const twinMs = 60_000;
@@ -95,14 +96,16 @@ function placeOf(
 }
 
 async function labeled(parts: Parts, guid: string, event: Labeled) {
+  if (isBot(event.sender)) return;
   const name = event.label.toLowerCase();
   if (name === nowLabel || name === holdLabel) return await steer(parts, event, name);
-  if (event.type === "unlabeled" || isBot(event.sender)) return;
+  if (event.type === "unlabeled") return;
   const { config, mistakes } = await readConfig(parts, event);
   const intent = labelIntent(event.label, config);
   if (!intent) return;
-  const place = placeOf("label", guid, event, event.issue.number);
-  if (!(await mayOrRefuse(parts, place, "run", config))) return;
+  const place = { ...placeOf("label", guid, event, event.issue.number), label: event.label };
+  const kind = event.issue.isPull ? ("fix" as const) : ("run" as const);
+  if (!(await mayOrRefuse(parts, place, kind, config))) return;
   if (mistakes.length > 0) return await sayMistakes(parts, place, mistakes);
   if (!event.issue.open)
     return await answer(
@@ -111,7 +114,6 @@ async function labeled(parts: Parts, guid: string, event: Labeled) {
       "closed",
       "This is closed: open it again, then add the label.",
     );
-  const kind = event.issue.isPull ? ("fix" as const) : ("run" as const);
   await startHere(parts, place, event.issue, config, {
     kind,
     agent: intent.agent,
@@ -274,6 +276,7 @@ async function prepareOpening(
     ...steeredBy(issue),
   };
   if (!issue.isPull) {
+    if (!issue.open) return "This issue is closed: open it again first.";
     if (kind !== "run")
       return `There is no run here yet to ${kind === "retry" ? "repeat" : "build on"}: \`/trimo run\` starts one.`;
     if (!BranchName.safeParse(repository.defaultBranch).success)
@@ -327,9 +330,11 @@ async function addRun(
   const prompt = (again?.prompt ?? (wish.prompt || usual || pipeline.title)).slice(0, promptMax);
   const agent = wish.agent ?? (wish.kind === "run" ? null : (last?.agent ?? null));
   const wanted = { kind, prompt, agent, image: wish.image ?? again?.image ?? null };
-  const wished = hashOf(JSON.stringify(wanted));
+  // As it was asked: which agent that comes to may be known only a moment later.
+  const asked = { kind: wish.kind, prompt, agent: wish.agent, image: wish.image };
+  const wished = hashOf(JSON.stringify(asked));
   const twin = (await openRuns(tx, pipeline.id)).find(
-    (run) => at - run.createdAt < twinMs && run.wish === wished,
+    (run) => at - run.createdAt < twinMs && run.wish === wished && run.cancelledBy === null,
   );
   if (twin)
     return effect(
@@ -354,7 +359,8 @@ async function addRun(
     priority: pipeline.priority,
     requestedBy: place.sender,
     trigger: wish.trigger,
-    askedAt: wish.askedAt ?? at,
+    // What was said since is for the run after it, when this is told what the last was told.
+    askedAt: again?.composed ? again.askedAt : (wish.askedAt ?? at),
   });
   await record(tx, pipeline.id, { done: false });
   return effect("run", wish.trigger, run, null);
@@ -399,7 +405,8 @@ async function complete(parts: Parts, place: Place, event: Said) {
         null,
         "This pull request is its author's: they make it ready.",
       );
-    const changed = await anyChanged(tx, pipeline);
+    const byPeople = pipeline.headSha !== null && pipeline.headSha !== pipeline.openingSha;
+    const changed = byPeople || (await anyChanged(tx, pipeline));
     await record(tx, pipeline.id, { done: true });
     await want(tx, at, pipeline.workspace, "pull", pipeline.id, true);
     const what = !changed
@@ -448,11 +455,13 @@ async function pressed(parts: Parts, guid: string, event: Pressed) {
     );
   await inOneStep(parts, place, async (tx, at) => {
     const current = await findPipeline(tx, pipeline.id);
+    if (current?.state !== "open")
+      return effect("answered", "over", null, "That pipeline ended just now.");
     return await addRun(
       tx,
       at,
       place,
-      current ?? pipeline,
+      current,
       {
         kind,
         agent: null,
@@ -486,9 +495,15 @@ async function runAt({ db }: Parts, event: Pressed): Promise<Run | null> {
 async function offerFix(parts: Parts, place: Place, event: Said) {
   const pipeline = await findOpen(parts.db.read, place.repository.id, event.issue.number);
   if (!pipeline || pipeline.pullNumber !== event.issue.number) return;
+  const { config } = await readConfig(parts, place);
+  const { workspace, repository, sender } = place;
+  const has = await parts.permissions.of(workspace, repository.fullName, sender);
+  // An outsider's review would not go along, and is no reason to write to everybody.
+  if (!allows(has, "write") || !allows(has, needOf("fix", config.commands))) return;
+  const once = `offer:${pipeline.id}:${pipeline.headSha}`;
   const say = `❓ ${plain(place.sender, 60)} asks for changes. **Fix it**: press the button at the check *Trimo*, or write \`/trimo fix\`; the review and its comments go along.`;
   const offered = effect("offered", `review by ${place.sender}`, null, say);
-  await inOneStep(parts, place, async () => offered);
+  await inOneStep(parts, place, async () => ({ ...offered, once }));
 }
 
 /** CI that failed on a pipeline's own commits: a corrective run by itself where trimo.yml says so. */
@@ -503,6 +518,11 @@ async function ciOver(parts: Parts, guid: string, event: CiOver) {
   const place = { ...placeOf("ci", guid, event, thread), sender: event.app };
   const reason = `${event.app} failed on ${event.sha.slice(0, 7)}`;
   await inOneStep(parts, place, async (tx, at) => {
+    const current = await findPipeline(tx, pipeline.id);
+    if (current?.state !== "open" || current.headSha !== event.sha)
+      return effect("answered", `${reason}; the pipeline has moved on`, null, null);
+    if (!(await madeByRun(tx, pipeline, event.sha)))
+      return effect("answered", `${reason}; a person's commit`, null, null);
     const open = await openRuns(tx, pipeline.id);
     if (open.length > 0)
       return effect("answered", `${reason}; a run is under way`, open[0] ?? null, null);
@@ -526,11 +546,17 @@ async function ciOver(parts: Parts, guid: string, event: CiOver) {
         },
         null,
       );
-    const tried = source ? ` ${own} runs of their own did not mend it.` : "";
+    const tried = source ? ` ${count(own, "run")} of Trimo's own did not mend it.` : "";
     const say = `❓ ${plain(event.app, 60)} failed on ${event.sha.slice(0, 7)}.${tried} **Fix it**: press the button at the check *Trimo*, or write \`/trimo fix\`; what failed goes along.`;
     return { ...effect("offered", reason, null, say), once: `ci:${pipeline.id}:${event.sha}` };
   });
   parts.wake.emit("queue");
+}
+
+/** Whether a commit is a run's own: people's are theirs to mend. */
+async function madeByRun(tx: Tx, pipeline: Pipeline, sha: string): Promise<boolean> {
+  const all = await tx.select().from(runs).where(eq(runs.pipelineId, pipeline.id));
+  return all.some((run) => run.changed && run.headSha === sha);
 }
 
 /** How many runs CI has started on a pipeline since a person last asked for one. */
@@ -552,7 +578,9 @@ export async function startScheduled(
   config: TrimoYml,
   agent: string | null,
 ) {
-  if (await findOpen(parts.db.read, place.repository.id, issue.number)) return false;
+  // Once tried, it is a person's to try again.
+  if (await hadPipeline(parts.db.read, place.repository.id, issue.number)) return false;
+  if (await unknownAgent(parts.db.read, place, agent)) return false;
   await startHere(parts, place, issue, config, {
     kind: "run",
     agent,
@@ -582,7 +610,9 @@ async function mayOrRefuse(
   const { workspace, repository, sender } = place;
   const has = await parts.permissions.of(workspace, repository.fullName, sender);
   const need = needOf(name, config.commands);
+  place.outsider = !allows(has, "write");
   if (allows(has, need)) return true;
-  await refuse(parts, place, `\`/trimo ${name}\``, need, has);
+  const what = place.label ? `the label ${code(place.label)}` : `\`/trimo ${name}\``;
+  await refuse(parts, place, what, need, has);
   return false;
 }

@@ -22,18 +22,51 @@ export async function want(
   urgent: boolean,
   data: Record<string, unknown> | null = null,
 ) {
+  const row = { kind, subject, workspace, wanted: 1, dueAt: at, urgent, data };
+  await insertWants(tx, at, urgent, [row]);
+}
+
+/** Many objects of one kind, not urgently; in few statements, for there may be a thousand. */
+export async function wantAll(
+  tx: Tx,
+  at: number,
+  workspace: number,
+  kind: ReportKind,
+  subjects: string[],
+) {
+  for (let from = 0; from < subjects.length; from += rowsPerStatement) {
+    const some = subjects.slice(from, from + rowsPerStatement);
+    const row = { kind, workspace, wanted: 1, dueAt: at, urgent: false, data: null };
+    await insertWants(
+      tx,
+      at,
+      false,
+      some.map((subject) => ({ ...row, subject })),
+    );
+  }
+}
+
+const rowsPerStatement = 200;
+
+async function insertWants(
+  tx: Tx,
+  at: number,
+  urgent: boolean,
+  rows: (typeof reports.$inferInsert)[],
+) {
+  const soon = { dueAt: at, urgent: true };
+  const inTurn = {
+    dueAt: sql`case when ${reports.written} = ${reports.wanted} then max(${reports.dueAt}, ${at}) else ${reports.dueAt} end`,
+  };
   await tx
     .insert(reports)
-    .values({ kind, subject, workspace, wanted: 1, dueAt: at, urgent, data })
+    .values(rows)
     .onConflictDoUpdate({
       target: [reports.kind, reports.subject],
       set: {
         wanted: sql`${reports.wanted} + 1`,
-        ...(urgent
-          ? { dueAt: at, urgent: true }
-          : {
-              dueAt: sql`case when ${reports.written} = ${reports.wanted} then max(${reports.dueAt}, ${at}) else ${reports.dueAt} end`,
-            }),
+        workspace: sql`excluded.workspace`,
+        ...(urgent ? soon : inTurn),
       },
     });
 }

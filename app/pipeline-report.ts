@@ -1,10 +1,11 @@
 import { GitHubError, type Workspace } from "./github.ts";
 import { markTried, want, wantOnce } from "./outbox.ts";
-import { findPipeline, type Pipeline, record } from "./pipeline.ts";
+import { findByName, findPipeline, type Pipeline, record } from "./pipeline.ts";
 import { closedWithoutChange, openingMessage, pullBody, pullTitle } from "./pull-request.ts";
 import { isOver, move, openRuns, type Run } from "./run.ts";
 import { NotYet, type Turn } from "./turn.ts";
 import { type RunView, runsOf, viewRun } from "./view.ts";
+import { code, plain } from "./wording.ts";
 
 /** Names that are tried when a branch of the wanted one exists already. */
 const branchNamesMax = 20;
@@ -72,6 +73,10 @@ async function openBranch(turn: Turn, pipeline: Pipeline): Promise<Pipeline | nu
   });
   let branch = pipeline.branch;
   for (let n = 2; n <= branchNamesMax; n++) {
+    if (await isTaken(turn, pipeline, branch)) {
+      branch = `${pipeline.branch}-${n}`;
+      continue;
+    }
     const made = await workspace.createBranch(repository, branch, sha);
     const ours = made === "created" || (await workspace.branchHead(repository, branch)) === sha;
     if (ours) return await recorded(turn, pipeline.id, { branch, openingSha: sha, headSha: sha });
@@ -90,10 +95,19 @@ async function recorded(turn: Turn, id: string, changes: Parameters<typeof recor
   return await findPipeline(db.read, id);
 }
 
-async function freeName({ workspace }: Turn, { repository, branch }: Pipeline): Promise<string> {
+/** Whether another pipeline, perhaps one that is over, has the branch's name. */
+async function isTaken({ db }: Turn, pipeline: Pipeline, branch: string): Promise<boolean> {
+  const other = await findByName(db.read, pipeline.repositoryId, branch);
+  return other !== null && other.id !== pipeline.id;
+}
+
+async function freeName(turn: Turn, pipeline: Pipeline): Promise<string> {
+  const { workspace } = turn;
+  const { repository, branch } = pipeline;
   let name = branch;
   for (let n = 2; n <= branchNamesMax; n++) {
-    if ((await workspace.branchHead(repository, name)) === null) return name;
+    const free = (await workspace.branchHead(repository, name)) === null;
+    if (free && !(await isTaken(turn, pipeline, name))) return name;
     name = `${branch}-${n}`;
   }
   throw new GitHubError(422, `${branchNamesMax} branches like ${branch} exist already`, 0);
@@ -157,7 +171,35 @@ async function ensurePull(
   const draft = pipeline.pullRequest === "draft";
   const title = pullTitle(pipeline);
   const pull = { title, body, head: branch, base: pipeline.baseBranch, draft };
-  return await withPull(turn, pipeline, await workspace.createPull(repository, pull));
+  return await withPull(turn, pipeline, await createPull(workspace, repository, pull));
+}
+
+/** Where a plan has no drafts, it is opened ready: the checks need a place. */
+async function createPull(
+  workspace: Workspace,
+  repository: string,
+  pull: Parameters<Workspace["createPull"]>[1],
+) {
+  try {
+    return await workspace.createPull(repository, pull);
+  } catch (error) {
+    const noDrafts = error instanceof GitHubError && error.status === 422 && pull.draft;
+    if (!noDrafts || !/draft/i.test(error.message)) throw error;
+    return await workspace.createPull(repository, { ...pull, draft: false });
+  }
+}
+
+/** GitHub will not have the pull request: who waits for it is told why. */
+export async function sayUnopened(turn: Turn, why: string) {
+  const { db, now, report } = turn;
+  const pipeline = await findPipeline(db.read, report.subject);
+  if (!pipeline || pipeline.pullNumber !== null) return;
+  const { repository, issue, branch } = pipeline;
+  const body = `❌ GitHub refuses the pull request for ${code(branch)}: ${plain(why, 300)}`;
+  const data = { repository, issue, body };
+  await db.write((tx) =>
+    wantOnce(tx, now, pipeline.workspace, "reply", `unopened:${pipeline.id}`, data),
+  );
 }
 
 /** Runs whose words go into a pull request. */
@@ -181,8 +223,9 @@ async function readTemplate(workspace: Workspace, pipeline: Pipeline): Promise<s
   const { repository, baseBranch } = pipeline;
   for (const folder of templateFolders) {
     const names = await workspace.list(repository, folder, baseBranch);
-    const name = names.find((one) => /^pull_request_template(\.(md|txt))?$/i.test(one));
-    if (name) return (await workspace.file(repository, `${folder}/${name}`, baseBranch)) ?? "";
+    const name = names.find((one) => /^pull_request_template\.(md|txt)$/i.test(one));
+    const text = name && (await workspace.file(repository, `${folder}/${name}`, baseBranch));
+    if (text) return text;
   }
   for (const name of rootTemplates) {
     const text = await workspace.file(repository, name, baseBranch);
@@ -216,7 +259,7 @@ async function closeUnchanged(turn: Turn, pipeline: Pipeline): Promise<number> {
   const { repository, pullNumber } = pipeline;
   // Somebody may have pushed to it meanwhile; then it is theirs.
   const head = await workspace.branchHead(repository, pipeline.branch);
-  const untouched = head !== null && head === pipeline.openingSha;
+  const untouched = head !== null && [pipeline.openingSha, pipeline.baseSha].includes(head);
   if (head !== null && !untouched) {
     await db.write((tx) => record(tx, pipeline.id, { state: "open" }));
     return now;

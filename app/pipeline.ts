@@ -30,6 +30,20 @@ export async function findOpen(
   return row ?? null;
 }
 
+/** Whether an issue has ever had a pipeline. */
+export async function hadPipeline(
+  tx: Pick<Tx, "select">,
+  repositoryId: number,
+  issue: number,
+): Promise<boolean> {
+  const rows = await tx
+    .select({ id: pipelines.id })
+    .from(pipelines)
+    .where(and(eq(pipelines.repositoryId, repositoryId), eq(pipelines.issue, issue)))
+    .limit(1);
+  return rows.length > 0;
+}
+
 export async function findPipeline(tx: Pick<Tx, "select">, id: string): Promise<Pipeline | null> {
   const [row] = await tx.select().from(pipelines).where(eq(pipelines.id, id));
   return row ?? null;
@@ -106,12 +120,15 @@ export async function adopt(
     createdAt: at,
   };
   // One that ended with its pull request closed is taken up again when that is reopened.
-  const [before] = await tx
-    .select()
-    .from(pipelines)
-    .where(
-      and(eq(pipelines.repositoryId, pipeline.repositoryId), eq(pipelines.branch, pipeline.branch)),
-    );
+  const before = await findByName(tx, pipeline.repositoryId, pipeline.branch);
+  // The branch has a pipeline at work: this is a pull request of that one.
+  if (before && before.state !== "closed") {
+    const { pullNodeId, pullState } = row;
+    const changes =
+      before.pullNumber === null ? { pullNumber: row.pullNumber, pullNodeId, pullState } : {};
+    if (before.pullNumber === null) await record(tx, before.id, changes);
+    return { ...before, ...changes };
+  }
   if (before) {
     const { id: _, createdAt: __, ...changes } = row;
     await record(tx, before.id, changes);
@@ -134,6 +151,19 @@ export async function findByPull(
     .where(and(eq(pipelines.repositoryId, repositoryId), eq(pipelines.pullNumber, pull)))
     .orderBy(desc(pipelines.createdAt))
     .limit(1);
+  return row ?? null;
+}
+
+/** The pipeline that has a branch's name, whatever its state. */
+export async function findByName(
+  tx: Pick<Tx, "select">,
+  repositoryId: number,
+  branch: string,
+): Promise<Pipeline | null> {
+  const [row] = await tx
+    .select()
+    .from(pipelines)
+    .where(and(eq(pipelines.repositoryId, repositoryId), eq(pipelines.branch, branch)));
   return row ?? null;
 }
 

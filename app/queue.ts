@@ -9,7 +9,7 @@ import { daemons, pipelines, runs, workspaces } from "./schema.ts";
 
 export type Daemon = typeof daemons.$inferSelect;
 
-/** Queued runs looked at for one claim: those a daemon does not serve are passed over. */
+/** Queued runs looked at together: those a daemon does not serve are passed over. */
 const lookedAtMax = 500;
 
 /**
@@ -30,20 +30,7 @@ export async function claimNext(
     await renew(tx, at, run.id);
     return toJob(run, pipeline);
   }
-  const candidates = await tx
-    .select({ run: runs, pipeline: pipelines })
-    .from(runs)
-    .innerJoin(pipelines, sql`${pipelines.id} = ${runs.pipelineId}`)
-    .where(
-      sql`${runs.state} = 'queued' and ${pipelines.state} = 'open' and ${pipelines.openingSha} is not null
-        and ${pipelines.held} = 0 and ${runs.composed} is not null
-        and not exists (select 1 from ${workspaces} where ${workspaces.id} = ${runs.workspace} and ${workspaces.state} <> 'active')
-        and not exists (select 1 from runs r2 where r2.pipeline_id = ${runs.pipelineId}
-          and (r2.state in ('claimed', 'running') or (r2.state = 'queued' and r2.number < ${runs.number})))`,
-    )
-    .orderBy(sql`${runs.priority} desc, ${runs.createdAt}, runs.rowid`)
-    .limit(lookedAtMax);
-  const match = candidates.find(({ run }) => suits(run, daemon));
+  const match = await firstThatSuits(tx, daemon);
   if (!match) return null;
   const claimed = await move(
     tx,
@@ -64,6 +51,33 @@ export async function claimNext(
   await grant(tx, at, lease);
   await wantPlaces(tx, at, claimed.workspace);
   return toJob(claimed, match.pipeline);
+}
+
+/** The oldest of the highest priority that may start now and that this daemon serves. */
+async function firstThatSuits(tx: Tx, daemon: Daemon) {
+  for (let from = 0; ; from += lookedAtMax) {
+    const candidates = await claimable(tx, from);
+    const match = candidates.find(({ run }) => suits(run, daemon));
+    if (match) return match;
+    if (candidates.length < lookedAtMax) return null;
+  }
+}
+
+async function claimable(tx: Tx, from: number) {
+  return await tx
+    .select({ run: runs, pipeline: pipelines })
+    .from(runs)
+    .innerJoin(pipelines, sql`${pipelines.id} = ${runs.pipelineId}`)
+    .where(
+      sql`${runs.state} = 'queued' and ${pipelines.state} = 'open' and ${pipelines.openingSha} is not null
+        and ${pipelines.held} = 0 and ${runs.composed} is not null
+        and not exists (select 1 from ${workspaces} where ${workspaces.id} = ${runs.workspace} and ${workspaces.state} <> 'active')
+        and not exists (select 1 from runs r2 where r2.pipeline_id = ${runs.pipelineId}
+          and (r2.state in ('claimed', 'running') or (r2.state = 'queued' and r2.number < ${runs.number})))`,
+    )
+    .orderBy(sql`${runs.priority} desc, ${runs.createdAt}, runs.rowid`)
+    .limit(lookedAtMax)
+    .offset(from);
 }
 
 /** The agents of the machines that serve a repository; empty where no machine does. */

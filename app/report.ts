@@ -11,11 +11,17 @@ import {
   postpone,
   type Report,
 } from "./outbox.ts";
-import { deleteMergedBranch, failUnopened, writePipeline, writePull } from "./pipeline-report.ts";
+import {
+  deleteMergedBranch,
+  failUnopened,
+  sayUnopened,
+  writePipeline,
+  writePull,
+} from "./pipeline-report.ts";
 import { composeAlone, writePrompt } from "./prompt-report.ts";
 import { backoffMs } from "./protocol/pace.ts";
-import { findRun } from "./run.ts";
 import { NotYet, type Parts, type Turn } from "./turn.ts";
+import { stateOfWorkspace } from "./workspace.ts";
 import { type Paced, paced } from "./write-pace.ts";
 
 /** How often a refusal that is not passing is tried again before it is given up. */
@@ -63,6 +69,8 @@ async function writeWorkspace(parts: Parts, id: number, pace: Paced, signal: Abo
     const nudge = (which: number) => which === id && stop.abort();
     wake.on("reports", nudge);
     try {
+      // Suspended: every request would be refused, and what is refused thrice is given up.
+      if ((await stateOfWorkspace(db.read, id)) === "suspended") return;
       const ready = kinds.filter((kind) => pace.waitMs(spends[kind]) <= 0);
       const due = await dueReports(db, id, clock.now(), ready);
       for (const report of due) {
@@ -112,12 +120,19 @@ async function write(turn: Turn): Promise<number> {
       await postpone(db, report, error.dueAt);
       return 0;
     }
-    if (!(error instanceof GitHubError)) throw error;
+    if (!(error instanceof GitHubError)) {
+      // A fault of ours in one report must not keep all others of the workspace from being written.
+      log.error({ err: error, kind: report.kind, subject: report.subject }, "a report failed here");
+      const later = backoffMs(report.attempts, 5_000, 3_600_000, Math.random());
+      await markFailed(db, report, clock.now() + later, String(error));
+      return 0;
+    }
     const about = { kind: report.kind, subject: report.subject, status: error.status };
     if (!error.passing && report.attempts + 1 >= refusalsMax) {
       log.error({ ...about, err: error }, "a report is given up: GitHub refuses it");
       await giveUp(db, report, error.message);
       if (report.kind === "pipeline") await failUnopened(turn, error.message);
+      if (report.kind === "pull") await sayUnopened(turn, error.message);
       if (report.kind === "prompt") await composeAlone(turn, error.message);
       return 0;
     }
@@ -158,8 +173,8 @@ const writers: Record<Report["kind"], (turn: Turn) => Promise<number>> = {
     return turn.now;
   },
   label: async (turn) => {
-    const run = await findRun(turn.db.read, turn.report.subject);
-    if (run?.label) await turn.workspace.removeLabel(run.repository, run.thread, run.label);
+    const data = turn.report.data as { repository: string; issue: number; label: string };
+    await turn.workspace.removeLabel(data.repository, data.issue, data.label);
     return turn.now;
   },
   reply: writeReply,

@@ -1,7 +1,7 @@
 import { and, eq, inArray, max } from "drizzle-orm";
 import type { Tx } from "./database.ts";
 import { logOwn, type OwnFact } from "./event.ts";
-import { want } from "./outbox.ts";
+import { want, wantAll } from "./outbox.ts";
 import type { Failure } from "./protocol/failure.ts";
 import { type RunState, runs } from "./schema.ts";
 
@@ -173,7 +173,10 @@ async function wantReports(tx: Tx, run: Run, at: number, urgent: boolean) {
   if (!isOver(run.state)) return;
   await want(tx, at, run.workspace, "pull", run.pipelineId, urgent);
   // Off at the end, so that putting it on again runs again.
-  if (run.label) await want(tx, at, run.workspace, "label", run.id, false);
+  if (run.label) {
+    const data = { repository: run.repository, issue: run.thread, label: run.label };
+    await want(tx, at, run.workspace, "label", run.id, false, data);
+  }
   const [next] = await openRuns(tx, run.pipelineId);
   if (next?.composed === null) await want(tx, at, next.workspace, "prompt", next.id, true);
 }
@@ -190,6 +193,12 @@ export async function wantPlaces(tx: Tx, at: number, workspace: number) {
   for (const kind of ["check", "comment"] as const) {
     const { leastMs, eachMs } = placePace[kind];
     const later = at + Math.max(leastMs, waiting.length * eachMs);
-    for (const { id } of waiting) await want(tx, later, workspace, kind, id, false);
+    await wantAll(
+      tx,
+      later,
+      workspace,
+      kind,
+      waiting.map(({ id }) => id),
+    );
   }
 }

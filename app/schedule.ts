@@ -1,13 +1,10 @@
-import { Cron } from "croner";
 import { eq, inArray, sql } from "drizzle-orm";
 import type { Parts } from "./answer.ts";
 import type { Database, Tx } from "./database.ts";
 import type { Repository } from "./payload.ts";
 import { type Schedule, schedules } from "./schema.ts";
+import { isTime } from "./times.ts";
 import { readConfig } from "./trimo-yml.ts";
-
-/** A firing that was missed, because the app was away, counts for this long. */
-const missedMsMax = 3_600_000;
 
 export type ScheduleRow = typeof schedules.$inferSelect;
 type Store = Pick<Parts, "db" | "github" | "clock">;
@@ -42,6 +39,11 @@ export async function forgetSchedules({ db }: Pick<Parts, "db">, repositoryIds: 
   );
 }
 
+/** Of an installation that is gone. */
+export async function forgetWorkspace(tx: Tx, workspace: number) {
+  await tx.delete(schedules).where(eq(schedules.workspace, workspace));
+}
+
 export async function allSchedules(db: Database): Promise<ScheduleRow[]> {
   return await db.read.select().from(schedules);
 }
@@ -52,27 +54,4 @@ export async function recordLook(tx: Tx, repositoryId: number, lookedAt: number)
     .update(schedules)
     .set({ lookedAt: sql`max(${schedules.lookedAt}, ${lookedAt})` })
     .where(eq(schedules.repositoryId, repositoryId));
-}
-
-/** The newest time at which it fired after `from` and up to `to`; null: it did not. */
-export function firedBetween(schedule: string, from: number, to: number): number | null {
-  const cron = new Cron(schedule, { timezone: "UTC", paused: true });
-  const start = Math.max(from, to - missedMsMax);
-  let fired: number | null = null;
-  for (let at = start; ; ) {
-    const next = cron.nextRun(new Date(at))?.getTime();
-    if (next === undefined || next > to) return fired;
-    fired = next;
-    at = next;
-  }
-}
-
-/** Five fields that croner understands. */
-export function isTime(schedule: string): boolean {
-  try {
-    new Cron(schedule, { timezone: "UTC", paused: true });
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -22,7 +22,7 @@ import {
   renameRepository,
 } from "./pipeline.ts";
 import { openRuns, type Run, renameRuns, wantPlaces } from "./run.ts";
-import { forgetSchedules, refreshSchedules } from "./schedule.ts";
+import { forgetSchedules, forgetWorkspace, refreshSchedules } from "./schedule.ts";
 import { recordWorkspace } from "./workspace.ts";
 
 type Change = Exclude<Happening, { type: "labeled" | "unlabeled" | "said" | "pressed" | "ci" }>;
@@ -92,12 +92,11 @@ async function pullClosed(parts: Parts, guid: string, event: PullEnded) {
 async function pullReopened(parts: Parts, guid: string, event: PullEnded) {
   const found = await findByPull(parts.db.read, event.repository.id, event.pull);
   if (found?.state !== "closed") return;
-  await inOneStep(parts, placeOf("pull", guid, event, event.pull), async (tx, at) => {
+  await inOneStep(parts, placeOf("pull", guid, event, event.pull), async (tx) => {
     const other = await findOpen(tx, found.repositoryId, found.issue);
     if (other)
       return ended(`#${event.pull} was reopened, and #${found.issue} has a new pipeline`, null);
     await record(tx, found.id, { state: "open", done: false, pullState: "open" });
-    await want(tx, at, found.workspace, "pull", found.id, true);
     return ended(`pull request #${event.pull} was reopened: its pipeline goes on`, null);
   });
   parts.wake.emit("queue");
@@ -105,8 +104,18 @@ async function pullReopened(parts: Parts, guid: string, event: PullEnded) {
 
 /** A pull request that changes trimo.yml gets a check that says whether it is right. */
 async function checkPull(parts: Parts, event: PullChanged) {
-  const { repository, workspace, pull, sha } = event;
-  await wantConfigCheck(parts, workspace, repository, sha, pull);
+  const { repository, workspace, pull, sha, base, branch, nodeId, draft } = event;
+  await wantConfigCheck(parts, workspace, repository, sha, base);
+  if (branch === null) return;
+  // Somebody opened the pull request of a pipeline that had none.
+  await parts.db.write(async (tx) => {
+    const pipeline = await findByBranch(tx, repository.id, branch);
+    if (pipeline?.pullNumber !== null) return;
+    const pullState = draft ? ("draft" as const) : ("open" as const);
+    await record(tx, pipeline.id, { pullNumber: pull, pullNodeId: nodeId, pullState });
+    await want(tx, parts.clock.now(), workspace, "pull", pipeline.id, true);
+  });
+  parts.wake.emit("reports", workspace);
 }
 
 async function wantConfigCheck(
@@ -114,9 +123,9 @@ async function wantConfigCheck(
   workspace: number,
   repository: Pushed["repository"],
   sha: string,
-  pull: number | null,
+  base: string | null,
 ) {
-  const data = { repository: repository.fullName, sha, pull };
+  const data = { repository: repository.fullName, sha, base };
   const subject = `${repository.id}:${sha}`;
   await parts.db.write((tx) => wantOnce(tx, parts.clock.now(), workspace, "config", subject, data));
   parts.wake.emit("reports", workspace);
@@ -176,7 +185,9 @@ async function repositoryChanged(parts: Parts, guid: string, event: RepositoryCh
     stopped = await endAll(tx, at, open, `Trimo: the repository was ${change}`);
     return ended(`the repository was ${change}`, stopped[0] ?? null);
   });
-  if (change !== "renamed") await forgetSchedules(parts, [repository.id]);
+  if (change === "renamed" || change === "transferred")
+    await refreshSchedules(parts, workspace, repository);
+  else await forgetSchedules(parts, [repository.id]);
   wakeStopped(parts.wake, stopped);
 }
 
@@ -190,6 +201,7 @@ async function workspaceChanged(parts: Parts, event: WorkspaceChanged) {
     if (state !== "gone") return [];
     const open = await openPipelines(tx, { workspace: id });
     const ended = await endAll(tx, at, open, `Trimo: the App was uninstalled from ${account}`);
+    await forgetWorkspace(tx, id);
     // There is nobody left to tell.
     await giveUpAll(tx, id, "the App was uninstalled");
     return ended;
@@ -204,7 +216,9 @@ async function repositoriesRemoved(parts: Parts, event: RepositoriesRemoved) {
   const stopped = await db.write(async (tx) => {
     const all: Run[] = [];
     for (const repositoryId of event.ids) {
-      const open = await openPipelines(tx, { repositoryId });
+      // A repository that moved to another installation has gone on there.
+      const here = await openPipelines(tx, { repositoryId });
+      const open = here.filter((pipeline) => pipeline.workspace === event.workspace);
       all.push(
         ...(await endAll(tx, clock.now(), open, "Trimo: the App was taken off the repository")),
       );

@@ -3,11 +3,12 @@ import type { Clock } from "./protocol/pace.ts";
 
 /**
  * GitHub allows 80 writes of content a minute and 500 an hour, and 180 writes of any kind a minute
- * (REST docs, "Rate limits", secondary limits): a burst each, then a steady pace below that. A process
+ * (REST docs, "Rate limits", secondary limits): a burst each, then a steady pace. What a bucket holds and
+ * what comes into it stay below the limit together: 70 and 175 a minute, 470 an hour. A process
  * begins with little of its burst, for the one before may just have used it.
  */
-const content = { burst: 10, first: 2, perSecond: 1, perHour: 450 };
-const other = { burst: 20, first: 10, perSecond: 2, perHour: 4_000 };
+const content = { burst: 10, first: 2, perSecond: 1, hourBurst: 250, perHour: 220 };
+const other = { burst: 15, first: 8, perSecond: 1.5, hourBurst: 2_000, perHour: 2_000 };
 /** With less than this part of the hour left, what only shows progress waits. */
 const lowPart = 0.25;
 
@@ -58,13 +59,24 @@ export function paced(workspace: Workspace, clock: Clock, signal: AbortSignal): 
   };
 }
 
-type Rate = { burst: number; first: number; perSecond: number; perHour: number };
+type Rate = {
+  burst: number;
+  first: number;
+  perSecond: number;
+  hourBurst: number;
+  perHour: number;
+};
 
 /** Two token buckets: a burst refilled each second, and the hour's share. */
 function createPace(rate: Rate, clock: Clock, signal: AbortSignal) {
-  const { burst, first, perSecond, perHour } = rate;
+  const { burst, first, perSecond, hourBurst, perHour } = rate;
   const second = { left: first, most: burst, perMs: perSecond / 1_000, at: clock.now() };
-  const hour = { left: perHour, most: perHour, perMs: perHour / 3_600_000, at: clock.now() };
+  const hour = {
+    left: hourBurst,
+    most: hourBurst,
+    perMs: perHour / 3_600_000,
+    at: clock.now(),
+  };
   const buckets = [second, hour];
   const refill = () => {
     const now = clock.now();

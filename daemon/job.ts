@@ -209,7 +209,7 @@ async function begin(work: Work): Promise<Begun> {
     const path = join(folder, "gate.git");
     const [gate, drift] = await Promise.all([
       makeGate(path, fetched.folder, job.branch, plan.startSha),
-      job.base.branch === fetched.defaultBranch ? readDrift(fetched) : null,
+      job.base.branch === fetched.defaultBranch ? readDrift(fetched, work.cancel.signal) : null,
     ]);
     if (drift) {
       outbox.add({ type: "base", ...drift });
@@ -304,7 +304,8 @@ async function fetchInTurn(work: Work): Promise<Fetched> {
       if (work.cancel.signal.aborted) throw new Cancelled();
       const again = error instanceof GitError && tries < fetchTriesMax && !over.signal.aborted;
       if (!again) throw error;
-      await clock.sleep(backoffMs(tries, 500, 5_000, Math.random()), over.signal);
+      const pause = backoffMs(tries, 500, 5_000, Math.random());
+      await clock.sleep(pause, AbortSignal.any([over.signal, work.cancel.signal]));
     }
   }
 }
@@ -398,14 +399,14 @@ function taskOf({ job, config }: Work, plan: Plan, adapter: Adapter): Task {
 }
 
 /** What the app and GitHub have been told already, by this daemon or the one before. */
-function knownHeads({ outbox }: Work, plan: Plan): { told: string; onGitHub: string | null } {
+function knownHeads({ outbox }: Work, plan: Plan) {
   let told = plan.startSha;
   let onGitHub = plan.branchSha;
   for (const event of outbox.events) {
     if (event.type === "commit") told = event.sha;
     if (event.type === "pushed") onGitHub = event.sha;
   }
-  return { told, onGitHub };
+  return { told, onGitHub, start: plan.startSha };
 }
 
 type Ending = Pick<Settle, "outcome" | "failure">;
@@ -435,10 +436,10 @@ function judge(work: Work, story: Story, verdict: Verdict): Ending {
   if (story.agent?.cut === "time")
     return { outcome: "timed_out", failure: failure(work, "time_limit", story.tail) };
   if (story.agent?.cut === "output") return fail("output_limit", story.tail);
-  if (story.agentProblem)
-    return fail("agent_failed", `${story.tail}\n${story.agentProblem}`.trim());
   const asked = work.outbox.events.findLast((event) => event.type === "ask");
   if (asked) return fail("asked_question", asked.text);
+  if (story.agentProblem)
+    return fail("agent_failed", `${story.tail}\n${story.agentProblem}`.trim());
   const red = story.receipts.find((receipt) => receipt.exit !== 0);
   if (red) return fail("verify_failed", `${red.command} ended with exit ${red.exit}`);
   return { outcome: "succeeded", failure: null };

@@ -37,11 +37,17 @@ export async function fetchMirror(
   const mine = before.then(() => fetchNow(folder, url, branch, token, signal));
   const quiet = mine.catch(() => {});
   turns.set(folder, quiet);
-  try {
-    return await mine;
-  } finally {
-    if (turns.get(folder) === quiet) turns.delete(folder);
-  }
+  void quiet.finally(() => turns.get(folder) === quiet && turns.delete(folder));
+  // Another's fetch before it cannot be ended by this one's cancel, but need not be waited for.
+  return await Promise.race([mine, stopped(signal)]);
+}
+
+function stopped(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const stop = () => reject(new GitError("stopped while fetching"));
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+  });
 }
 
 type Known = Pick<Fetched, "defaultSha" | "trimoYml">;
@@ -99,10 +105,17 @@ const conflictsMax = 50;
 const mergeMsMax = 10_000;
 
 /** Null where the branch has all of the default branch. */
-export async function readDrift({ folder, branchSha, defaultSha }: Fetched): Promise<Drift | null> {
+export async function readDrift(
+  { folder, branchSha, defaultSha }: Fetched,
+  signal: AbortSignal,
+): Promise<Drift | null> {
   if (!branchSha) return null;
-  const git = gitIn(folder, null, AbortSignal.timeout(mergeMsMax));
-  const behind = Number(await git(["rev-list", "--count", `${branchSha}..${defaultSha}`]));
+  const git = gitIn(folder, null, AbortSignal.any([signal, AbortSignal.timeout(mergeMsMax)]));
+  // A finding, and no more: without it the run goes on.
+  const counted = await git(["rev-list", "--count", `${branchSha}..${defaultSha}`]).catch(
+    () => "0",
+  );
+  const behind = Number(counted);
   if (behind === 0) return null;
   const options = ["--write-tree", "--name-only", "--no-messages", "-z"];
   // An older git has no --write-tree, and histories may have nothing in common.

@@ -14,7 +14,7 @@ const factsMax: Partial<Record<Fact["type"], number>> = {
   notice: 200,
   egress: 200,
   output: 2_000,
-  usage: 500,
+  usage: 5_000,
   ask: 20,
 };
 

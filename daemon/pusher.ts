@@ -21,6 +21,7 @@ export class Pusher {
   #tell: (fact: Fact) => void;
   /** The newest commit told of, and the newest on GitHub. */
   #told: string;
+  #start: string;
   #onGitHub: string | null;
   #stopped: Exclude<Pushed, "pushed"> | null = null;
   #working: Promise<void> = Promise.resolve();
@@ -29,7 +30,7 @@ export class Pusher {
   constructor(
     gate: Gate,
     url: string,
-    at: { told: string; onGitHub: string | null },
+    at: { told: string; onGitHub: string | null; start: string },
     token: () => Promise<string>,
     clock: Clock,
     tell: (fact: Fact) => void,
@@ -38,6 +39,7 @@ export class Pusher {
     this.#gate = gate;
     this.#url = url;
     this.#told = at.told;
+    this.#start = at.start;
     this.#onGitHub = at.onGitHub;
     this.#token = token;
     this.#clock = clock;
@@ -67,6 +69,8 @@ export class Pusher {
     }
     if (this.#stopped && !("unreachable" in Object(this.#stopped))) return;
     if (head === this.#onGitHub || this.#signal.aborted) return;
+    // A branch that is not there yet is made by the first commit, not by a run without one.
+    if (this.#onGitHub === null && head === this.#start) return;
     const result = await this.#push(head);
     if (result !== "pushed") {
       this.#stopped = result;

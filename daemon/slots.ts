@@ -11,12 +11,16 @@ const askEveryMs = 20_000;
 /** A job that fails inside the daemon is gone on with this often: minutes, as for Docker restarting. */
 const triesMax = 30;
 
+const cancelledMax = 1_000;
+
 type Held = { job: Job; cancel: AbortController; done: Promise<void> };
 
 /** Room for containers: claims runs while there is some, and knows what is under way. */
 export class Slots {
   #parts: Parts;
   #held = new Map<string, Held>();
+  /** Cancels of attempts that are not here yet, or not any more. */
+  #cancelled = new Set<string>();
   #draining = new AbortController();
   #leave = new AbortController();
   #wakes: (() => void)[] = [];
@@ -77,8 +81,13 @@ export class Slots {
     for (const wake of this.#wakes.splice(0)) wake();
   }
 
+  /** Also one whose claim is just being answered. */
   cancel(run: string, attempt: number) {
-    this.#held.get(`${run}-${attempt}`)?.cancel.abort();
+    const key = `${run}-${attempt}`;
+    const held = this.#held.get(key);
+    if (held) return held.cancel.abort();
+    if (this.#cancelled.size >= cancelledMax) this.#cancelled.clear();
+    this.#cancelled.add(key);
   }
 
   /** No new runs; resolves when the last one under way has ended. */
@@ -144,6 +153,7 @@ export class Slots {
   #start(job: Job, before: Record | null, mode: "run" | "rescue"): Held {
     const key = `${job.run}-${job.attempt}`;
     const cancel = new AbortController();
+    if (this.#cancelled.delete(key)) cancel.abort();
     const wishes = { cancel, leave: this.#leave.signal };
     const done = this.#keepAt(job, wishes, before, mode).finally(() => {
       this.#held.delete(key);

@@ -92,26 +92,40 @@ type YamlDocument = {
 };
 export type Mistake = { line: number | null; text: string };
 
+/** Of the file, and of what is wrong with it. */
+const charactersMax = 64 * 1024;
+const mistakesMax = 50;
+
 /** `.github/trimo.yml` as text → what it says, or every mistake with its line. */
 export function readTrimoYml(
   text: string | null,
   parse: (text: string) => YamlDocument,
 ): { config: TrimoYml; mistakes: Mistake[] } {
   if (text === null || text.trim() === "") return { config: {}, mistakes: [] };
+  // Anybody may propose one: a large one would keep the parser busy for minutes.
+  if (text.length > charactersMax)
+    return {
+      config: {},
+      mistakes: [{ line: null, text: `more than ${charactersMax} characters` }],
+    };
   const document = parse(text);
   if (document.errors.length > 0)
     return {
       config: {},
-      mistakes: document.errors.map((error) => ({
+      mistakes: document.errors.slice(0, mistakesMax).map((error) => ({
         line: error.linePos?.[0].line ?? null,
         text: (error.message.split("\n")[0] ?? "").replace(/ at line \d+, column \d+:?$/, ""),
       })),
     };
-  const parsed = TrimoYml.safeParse(javaScriptOf(document));
+  const told = javaScriptOf(document);
+  const parsed = TrimoYml.safeParse(told);
   if (parsed.success) return { config: parsed.data, mistakes: [] };
+  // Who may what holds also while something else is wrong: a mistake must not open a door.
+  const commands = TrimoYml.shape.commands.safeParse((told as { commands?: unknown }).commands);
+  const issues = parsed.error.issues.slice(0, mistakesMax) as Issue[];
   return {
-    config: {},
-    mistakes: parsed.error.issues.flatMap((i) => mistakesOf(i, document, text)),
+    config: commands.success && commands.data ? { commands: commands.data } : {},
+    mistakes: issues.flatMap((issue) => mistakesOf(issue, document, text)),
   };
 }
 
@@ -125,7 +139,14 @@ function javaScriptOf(document: YamlDocument): unknown {
 }
 
 type Pair = { key?: { value?: unknown; range?: number[] } };
-type Issue = { path: PropertyKey[]; message: string; code?: string; keys?: string[] };
+type Issue = {
+  path: PropertyKey[];
+  message: string;
+  code?: string;
+  keys?: string[];
+  /** Of a union: what each of its forms had against it. */
+  errors?: Issue[][];
+};
 
 function mistakesOf(issue: Issue, document: YamlDocument, text: string): Mistake[] {
   const lineOf = (path: PropertyKey[]) => {
@@ -143,10 +164,15 @@ function mistakesOf(issue: Issue, document: YamlDocument, text: string): Mistake
     return start === undefined ? lineOf(path) : text.slice(0, start).split("\n").length;
   };
   if (issue.code === "unrecognized_keys")
-    return (issue.keys ?? []).map((key) => ({
+    return (issue.keys ?? []).slice(0, mistakesMax).map((key) => ({
       line: lineOfKey(issue.path, key),
       text: `\`${[...issue.path, key].join(".")}\` is not a key that Trimo knows`,
     }));
+  const nearest = issue.errors?.toSorted((a, b) => a.length - b.length)[0];
+  if (issue.code === "invalid_union" && nearest)
+    return nearest.flatMap((inner) =>
+      mistakesOf({ ...inner, path: [...issue.path, ...inner.path] }, document, text),
+    );
   const where = issue.path.length > 0 ? `\`${issue.path.join(".")}\`: ` : "";
   return [{ line: lineOf(issue.path), text: `${where}${issue.message}` }];
 }

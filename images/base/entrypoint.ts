@@ -158,7 +158,7 @@ async function throughGateway(
 
 async function bootServices(task: Task) {
   const script = "/opt/trimo/preboot.sh";
-  if (!existsSync(script)) return;
+  if (!existsSync(script) || stop.signal.aborted) return;
   if ((statSync(script).mode & 0o111) === 0)
     throw new Failed(
       "preboot_failed",
@@ -190,7 +190,8 @@ async function runAgent(task: Task, deadline: number): Promise<boolean> {
   const watch = setInterval(() => {
     if (output.full()) cut = "output";
     if (Date.now() > deadline) cut = "time";
-    if (cut) void endAgent();
+    // Again while it lives: between its start and its change of user nobody would have found it.
+    if (cut || stop.signal.aborted) void endAgent();
   }, 250);
   const stopped = () => void endAgent();
   stop.signal.addEventListener("abort", stopped);
@@ -215,14 +216,18 @@ async function verify(index: number, command: string, deadline: number) {
     detached: true,
   });
   const log = capture(child, places.verify(index), logBytesMax);
+  const watch = setInterval(() => stop.signal.aborted && void endAgent(), 250);
   const stopped = () => void endAgent();
   stop.signal.addEventListener("abort", stopped);
   const end = await ended(child, Math.max(1_000, deadline - Date.now()));
+  clearInterval(watch);
   stop.signal.removeEventListener("abort", stopped);
   await endAgent();
   await log.closed();
   if (end.late) appendFileSync(places.verify(index), "the run's time was up\n");
   const exit = end.exit ?? (end.late ? 124 : 137);
+  // Ended because the run was: that says nothing about the work.
+  if (stop.signal.aborted && exit !== 0) return;
   write({ type: "receipt", index, command, exit, durationMs: Date.now() - startedAt });
 }
 
@@ -233,15 +238,10 @@ async function verify(index: number, command: string, deadline: number) {
  */
 async function commitAndPush(task: Task): Promise<boolean> {
   await gatewayIsThere();
-  await asAgent([
-    ...git,
-    "-C",
-    places.workspace,
-    "push",
-    "--quiet",
-    places.remote,
-    `HEAD:refs/heads/${task.branch}`,
-  ]);
+  const push = [...git, "-C", places.workspace, "push", "--quiet", places.remote];
+  // Twice at most: where HEAD cannot be pushed, the second step keeps the tree all the same.
+  for (let tries = 0; tries < 2; tries++)
+    if ((await asAgent([...push, `HEAD:refs/heads/${task.branch}`])).exit === 0) break;
   const script = `
 set -e
 own=$(mktemp -d)
@@ -389,8 +389,20 @@ function killGroup(child: ChildProcess) {
   }
 }
 
-/** Every process of the agent's user: asked to end, then made to. */
-async function endAgent() {
+let ending: Promise<void> | null = null;
+
+/**
+ * Every process of the agent's user: asked to end, then made to. One at a time, so that none is still
+ * at it when the next step starts a process of that user.
+ */
+function endAgent(): Promise<void> {
+  ending ??= endProcesses().finally(() => {
+    ending = null;
+  });
+  return ending;
+}
+
+async function endProcesses() {
   signalAll("SIGTERM");
   const until = Date.now() + graceMs;
   while (agentProcesses().length > 0 && Date.now() < until) await pause(20);

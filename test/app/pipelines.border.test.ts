@@ -436,7 +436,7 @@ describe("more sources of work", () => {
       sha = await talk.finish(machine, job);
     }
     await github.people.ci(at, pull.head.ref, sha, { name: "build", conclusion: "failure" });
-    await talk.said(at, pull.number, "2 runs of their own did not mend it");
+    await talk.said(at, pull.number, "2 runs of Trimo's own did not mend it");
     expect((await runsOf(at)).map((run) => run.trigger).slice(1)).toEqual([
       "CI failed: GitHub Actions",
       "CI failed: GitHub Actions",
@@ -535,10 +535,15 @@ describe("what it stands on", () => {
   test("a suspended App claims nothing and says so; taken back, it goes on; uninstalled, all of it ends", async () => {
     const at = "shut/app";
     const { github } = talk;
-    await github.people.installation("suspend", "shut");
     const issue = await talk.issue(at, "Wait");
     await github.label("ana", at, issue, "trimo");
-    await talk.said(at, issue, "paused", "suspension");
+    await talk.said(at, issue, "**Run 1**");
+    await github.people.installation("suspend", "shut");
+    const [run] = await runsOf(at);
+    // GitHub takes nothing from a suspended App, so it is the page that says it.
+    await until("the page", async () =>
+      (await (await fetch(`${talk.url}/runs/${run?.id}`)).text()).includes("paused"),
+    );
     expect(await machine.claim()).toBeNull();
     await github.people.installation("unsuspend", "shut");
     const job = await machine.work();

@@ -72,6 +72,7 @@ export function createPeople(github: Core) {
           fullName,
           pull,
           user,
+          pull_request_review_id: row.id,
           path,
           line,
           original_line: line,

@@ -33,7 +33,6 @@ const used: Record<string, string[]> = {
   "/repos/{owner}/{repo}/pulls": ["get", "post"],
   "/repos/{owner}/{repo}/pulls/{pull_number}": ["get", "patch"],
   "/repos/{owner}/{repo}/pulls/{pull_number}/comments": ["get"],
-  "/repos/{owner}/{repo}/pulls/{pull_number}/files": ["get"],
   "/repos/{owner}/{repo}/pulls/{pull_number}/reviews": ["get"],
   "/repos/{owner}/{repo}/pulls/comments/{comment_id}/reactions": ["post"],
   "/search/issues": ["get"],

@@ -403,9 +403,18 @@ export async function startStandIn(seed: Seed) {
             : behind > 0
               ? "behind"
               : "identical";
-      return { status: 200, body: { status, ahead_by: ahead, behind_by: behind, commits: [] } };
+      return {
+        status: 200,
+        body: {
+          status,
+          ahead_by: ahead,
+          behind_by: behind,
+          commits: [],
+          merge_base_commit: { sha: await repositories.git(fullName, ["merge-base", base, head]) },
+        },
+      };
     }
-    const [, number, kind] = /^GET pulls\/(\d+)\/(files|reviews|comments)$/.exec(door) ?? [];
+    const [, number, kind] = /^GET pulls\/(\d+)\/(reviews|comments)$/.exec(door) ?? [];
     const of = Number(number);
     const mine = (row: { fullName: string; pull: number }) =>
       row.fullName === fullName && row.pull === of;
@@ -414,14 +423,6 @@ export async function startStandIn(seed: Seed) {
     if (kind === "comments") {
       const rows = state.reviewComments.filter((row) => mine(row) && row.created_at >= since);
       return { status: 200, body: rows };
-    }
-    if (kind === "files") {
-      const pull = (await pulls(fullName)).find((row) => row.number === of);
-      if (!pull) return notFound;
-      const range = `${pull.base.sha}...${pull.head.sha}`;
-      const names = await repositories.git(fullName, ["diff", "--name-only", range]);
-      const files = names.split("\n").filter(Boolean);
-      return { status: 200, body: files.map((filename) => ({ filename, status: "modified" })) };
     }
     return null;
   }
