@@ -4,7 +4,7 @@ import { want } from "./outbox.ts";
 import { findPipeline, record } from "./pipeline.ts";
 import { findRun, openRuns, type Run, recordPrompt } from "./run.ts";
 import type { Turn } from "./turn.ts";
-import { plain } from "./wording.ts";
+import { oneLine } from "./wording.ts";
 
 /** A queued run's prompt, when its turn on the pipeline has come; from then on it can be claimed. */
 export async function writePrompt(turn: Turn): Promise<number> {
@@ -38,7 +38,7 @@ async function keep(
   await db.write(async (tx) => {
     await recordPrompt(tx, run.id, prompt);
     if (head) await record(tx, run.pipelineId, { headSha: head });
-    const said = notes.map((note) => plain(note, 500).replaceAll("\\", ""));
+    const said = notes.map((note) => oneLine(note, 500));
     await logOwn(tx, run.id, now, { type: "composed", notes: said });
     await want(tx, now, run.workspace, "check", run.id, true);
   });

@@ -217,17 +217,11 @@ export function plain(text: string, lengthMax: number): string {
 
 /** Plain text on one line, where nothing is markup: a check run's title. */
 export function oneLine(text: string, lengthMax: number): string {
-  return (
-    text
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
-      .replace(
-        /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]+/g,
-        " ",
-      )
-      .replace(/\s+/g, " ")
-      .trim()
-      .slice(0, lengthMax)
-  );
+  return text
+    .replace(/[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]+/gu, " ")
+    .replace(/\s+/g, " ")
+    .trim()
+    .slice(0, lengthMax);
 }
 
 /** Output in a fence that nothing inside can close. */

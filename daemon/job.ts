@@ -25,7 +25,7 @@ import {
 } from "./container.ts";
 import { type Box, containerSpec, volumeName } from "./container-spec.ts";
 import { died, follow, leaving, openTunnel, type Story } from "./follow.ts";
-import { type Gate, makeGate, openGate } from "./gate.ts";
+import { type Gate, gateHead, makeGate, openGate } from "./gate.ts";
 import { GitError } from "./git.ts";
 import { contractLabel, contractVersion } from "./image.ts";
 import { keepLease } from "./lease.ts";
@@ -87,15 +87,18 @@ type Work = Parts & {
 };
 
 /**
- * Executes a claimed run, or goes on with one that an earlier daemon had begun. `rescue`: the lease is
- * gone, but nobody has built on the pipeline since; stop the container and push what there is.
+ * `rescue`: the lease is gone, but nobody has built on the pipeline since; stop the container and push
+ * what there is. `keep`: somebody has; stop it, and keep what there is on this machine.
  */
+export type Mode = "run" | "rescue" | "keep";
+
+/** Executes a claimed run, or goes on with one that an earlier daemon had begun. */
 export async function runJob(
   parts: Parts,
   job: Job,
   wishes: Wishes,
   before: Record | null,
-  mode: "run" | "rescue",
+  mode: Mode,
 ) {
   if (wishes.leave.aborted) return;
   const folder = runFolder(parts.config.data, job.run, job.attempt);
@@ -126,8 +129,8 @@ export async function runJob(
   };
   const loops = beginLoops(work, mode);
   try {
-    const end = record.end ?? (await execute(work, 1));
-    if (end) await finish(work, end);
+    const end = record.end ?? (await execute(work, mode, 1));
+    if (end) await finish(work, mode, end);
   } finally {
     wishes.leave.removeEventListener("abort", leave);
     over.abort("done");
@@ -136,7 +139,8 @@ export async function runJob(
 }
 
 /** Renewing and sending go on beside the work until it is over. */
-function beginLoops(work: Work, mode: "run" | "rescue"): Promise<void>[] {
+function beginLoops(work: Work, mode: Mode): Promise<void>[] {
+  if (mode === "keep") return [];
   const { server, clock, job, outbox, cancel, over, log } = work;
   const lost = (why: string) => {
     log.warn({ run: job.run, why }, "the run is no longer this daemon's");
@@ -160,7 +164,7 @@ type Begun = {
 };
 
 /** Null when the run was taken from us: then nothing is settled, and the next start decides. */
-async function execute(work: Work, tries: number): Promise<Settle | null> {
+async function execute(work: Work, mode: Mode, tries: number): Promise<Settle | null> {
   // What fails here is tried again from the record: the container may well be at work.
   let begun: Begun | null = await reattach(work);
   try {
@@ -181,10 +185,14 @@ async function execute(work: Work, tries: number): Promise<Settle | null> {
   if (story.died && !story.began && !work.cancel.signal.aborted && tries < beginningsMax) {
     // Killed between starting it and handing it the task: nothing has happened yet.
     await removeBox(work.docker, work.job, work.record.containerId);
-    return await execute(work, tries + 1);
+    return await execute(work, mode, tries + 1);
   }
   if (story.died) await rescue(work, story, { ...begun, pusher });
   if (work.over.signal.aborted) return null;
+  if (mode === "keep") {
+    work.record.keep = (await gateHead(gate)) !== plan.startSha;
+    return ended(work, { outcome: "cancelled", failure: null }, { head: null, changed: false });
+  }
   work.outbox.add({ type: "stage", stage: "pushing" });
   const changed = pusher.head !== plan.startSha;
   const beside = `${work.job.branch}-run-${work.job.number}`;
@@ -485,10 +493,19 @@ function ended(
 }
 
 /** From a known end to nothing left: each step may be done twice. */
-async function finish(work: Work, end: Settle) {
-  const { docker, job, folder, record, outbox, server, clock, over, log } = work;
+async function finish(work: Work, mode: Mode, end: Settle) {
+  const { docker, job, folder, record, over, log } = work;
   writeRecord(folder, Object.assign(record, { end }));
   await removeBox(docker, job, record.containerId);
+  if (mode === "keep") log.warn({ run: job.run, kept: record.keep }, "another run goes on instead");
+  else await tell(work, end);
+  if (over.signal.aborted) return;
+  if (record.keep) await keepGate(work.config.data, folder, job);
+  await forget(work.config.data, folder, job);
+}
+
+/** Every event, and then the end, until the app has them. */
+async function tell({ job, outbox, server, clock, over, log }: Work, end: Settle) {
   await outbox.delivered(over.signal);
   const until = clock.now() + settleMsMax;
   for (let tries = 0; !over.signal.aborted; tries++) {
@@ -505,9 +522,6 @@ async function finish(work: Work, end: Settle) {
       await clock.sleep(backoffMs(tries, 200, 10_000, Math.random()), over.signal);
     }
   }
-  if (over.signal.aborted) return;
-  if (record.keep) await keepGate(work.config.data, folder, job);
-  await forget(work.config.data, folder, job);
 }
 
 /** The only copy of commits that GitHub has not taken. */

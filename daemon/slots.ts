@@ -1,8 +1,10 @@
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { backoffMs, waitAmong } from "../app/protocol/pace.ts";
 import { protocolVersion } from "../app/protocol/version.ts";
 import type { Hello, HelloAnswer, Job } from "../app/protocol/wire.ts";
-import { forget, type Parts, removeBox, runJob } from "./job.ts";
+import { forget, type Mode, type Parts, removeBox, runJob } from "./job.ts";
 import { type Record, readRecords, runFolder, writeRecord } from "./record.ts";
 import { ServerError } from "./server.ts";
 
@@ -136,21 +138,19 @@ export class Slots {
       const known = records.get(key);
       if (!known) continue;
       log.info({ run, attempt, verdict }, "a run of an earlier start");
-      if (verdict === "kill") {
+      // Nothing has come into the gate yet, so there is nothing to keep.
+      if (verdict === "kill" && !hasGate(known.folder)) {
         await removeBox(docker, known.record.job, known.record.containerId);
         await forget(config.data, known.folder, known.record.job);
-      } else {
-        const started = this.#start(
-          known.record.job,
-          known.record,
-          verdict === "rescue" ? "rescue" : "run",
-        );
-        if (verdict !== "continue") started.cancel.abort();
+        continue;
       }
+      const mode = verdict === "rescue" ? "rescue" : verdict === "kill" ? "keep" : "run";
+      const started = this.#start(known.record.job, known.record, mode);
+      if (verdict !== "continue") started.cancel.abort();
     }
   }
 
-  #start(job: Job, before: Record | null, mode: "run" | "rescue"): Held {
+  #start(job: Job, before: Record | null, mode: Mode): Held {
     const key = `${job.run}-${job.attempt}`;
     const cancel = new AbortController();
     if (this.#cancelled.delete(key)) cancel.abort();
@@ -173,7 +173,7 @@ export class Slots {
     job: Job,
     wishes: { cancel: AbortController; leave: AbortSignal },
     before: Record | null,
-    mode: "run" | "rescue",
+    mode: Mode,
   ) {
     const { log, clock, config } = this.#parts;
     let record = before;
@@ -207,5 +207,7 @@ function givenUp(record: Record, folder: string, error: unknown): Record {
   writeRecord(folder, given);
   return given;
 }
+
+const hasGate = (folder: string): boolean => existsSync(join(folder, "gate.git", "HEAD"));
 
 const newKey = (): string => randomBytes(12).toString("base64url");

@@ -1,5 +1,8 @@
 import { execFileSync } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openDatabase } from "../app/database.ts";
+import { leases } from "../app/schema.ts";
 import { docker, leftovers, type Program, type Rig, startRig, until } from "./rig.ts";
 
 // Talking to Trimo with real containers: a pipeline's whole story, and cancelling at every stage.
@@ -203,6 +206,37 @@ test("an agent's question is asked in a comment, and the check waits for a perso
   );
   expect(check.head_sha).toBe(head.sha);
 });
+
+test("a machine that comes back after another has gone on with its pipeline keeps its work aside, and leaves nothing behind", async () => {
+  const { github } = rig;
+  const issue = await github.openIssue("ana", other, "Two machines", "");
+  await github.label("ana", other, issue, "trimo");
+  const { head } = await pullOf(other, issue);
+  const boxes = () => docker("ps", "-q", "--filter", "label=dev.trimo.run");
+  await until("its second file", () => boxes().some((id) => has(id, "/workspace/TWO")));
+  await daemon.kill("SIGKILL");
+  // Its lease ends: two minutes that a test need not wait.
+  const db = await openDatabase(`file:${rig.folder}/app/app.db`, undefined);
+  await db.write((tx) => tx.update(leases).set({ expiresAt: 1 }));
+  db.close();
+  await said(other, issue, "💔 **Run 1**");
+  const mini = rig.startDaemon("mini", rig.enroll("mini"), yml);
+  await until("the other machine", () => mini.output().includes('"connected"'));
+  await github.comment("ana", other, issue, "/trimo run quick\nagain");
+  await until("the second run", async () =>
+    (await github.comments(other, issue)).find((one) => /\*\*Run 2\*\*.*`mini`/.test(one.body)),
+  );
+  daemon = rig.startDaemon("studio", token, yml);
+  await until("its work kept", () => daemon.output().includes("another run goes on instead"));
+  const [kept] = readdirSync(`${rig.folder}/studio/kept`);
+  const gate = `${rig.folder}/studio/kept/${kept}`;
+  const show = execFileSync("git", ["-C", gate, "show", `${head.ref}:TWO`]).toString();
+  expect(show).toBe("two\n");
+  await github.comment("ana", other, issue, "/trimo cancel");
+  await said(other, issue, "⏹️ **Run 2**");
+  await mini.kill("SIGTERM");
+  await until("nothing left behind", () => leftovers(rig).length === 0);
+}, 180_000);
 
 describe("cancel means cancel", () => {
   const stageOf = async (issue: number) =>

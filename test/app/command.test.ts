@@ -69,7 +69,7 @@ const understood: [string, Outcome][] = [
   ["/trimo continue agent=a-b_c9", { name: "continue", agent: "a-b_c9" }],
   ["/trimo run fix agent=codex", { name: "run", agent: null, prompt: "fix agent=codex" }],
   [
-    "/trimo run image=x@sha256:" + "a".repeat(64),
+    `/trimo run image=x@sha256:${"a".repeat(64)}`,
     { name: "run", image: `x@sha256:${"a".repeat(64)}` },
   ],
   // ── where it stands ──
