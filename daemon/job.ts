@@ -497,11 +497,11 @@ async function finish(work: Work, mode: Mode, end: Settle) {
   const { docker, job, folder, record, over, log } = work;
   writeRecord(folder, Object.assign(record, { end }));
   await removeBox(docker, job, record.containerId);
-  if (mode === "keep") log.warn({ run: job.run, kept: record.keep }, "another run goes on instead");
-  else await tell(work, end);
+  if (mode !== "keep") await tell(work, end);
   if (over.signal.aborted) return;
   if (record.keep) await keepGate(work.config.data, folder, job);
   await forget(work.config.data, folder, job);
+  if (mode === "keep") log.warn({ run: job.run, kept: record.keep }, "another run goes on instead");
 }
 
 /** Every event, and then the end, until the app has them. */

@@ -228,8 +228,8 @@ test("a machine that comes back after another has gone on with its pipeline keep
   );
   daemon = rig.startDaemon("studio", token, yml);
   await until("its work kept", () => daemon.output().includes("another run goes on instead"));
-  const [kept] = readdirSync(`${rig.folder}/studio/kept`);
-  const gate = `${rig.folder}/studio/kept/${kept}`;
+  const [kept] = readdirSync(`${rig.folder}/studio/daemon/kept`);
+  const gate = `${rig.folder}/studio/daemon/kept/${kept}`;
   const show = execFileSync("git", ["-C", gate, "show", `${head.ref}:TWO`]).toString();
   expect(show).toBe("two\n");
   await github.comment("ana", other, issue, "/trimo cancel");
