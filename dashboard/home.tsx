@@ -1,14 +1,20 @@
 import { duration } from "../app/wording.ts";
 import { Age, Page, State } from "./page.tsx";
-import type { Machine, PipelineRow } from "./queries.ts";
+import type { Intent, Machine, PipelineRow } from "./queries.ts";
 
 /** A machine not heard of for this long is shown as away. */
 const awayMs = 60_000;
 
-type Props = { rows: PipelineRow[]; machines: Machine[]; now: number; webUrl: string };
+type Props = {
+  rows: PipelineRow[];
+  machines: Machine[];
+  intents: Intent[];
+  now: number;
+  webUrl: string;
+};
 
 /** Pipelines, newest first, with their runs; and the machines. */
-export function Home({ rows, machines, now, webUrl }: Props) {
+export function Home({ rows, machines, intents, now, webUrl }: Props) {
   return (
     <Page title="Pipelines">
       <h2>Machines</h2>
@@ -35,7 +41,36 @@ export function Home({ rows, machines, now, webUrl }: Props) {
           ))}
         </ul>
       )}
+      {intents.length > 0 ? (
+        <>
+          <h2>Wanted lately</h2>
+          <ul class="list">
+            {intents.map((intent) => (
+              <IntentItem intent={intent} now={now} webUrl={webUrl} />
+            ))}
+          </ul>
+        </>
+      ) : null}
     </Page>
+  );
+}
+
+/** Who wanted what, and what came of it. */
+function IntentItem({ intent, now, webUrl }: { intent: Intent; now: number; webUrl: string }) {
+  const { repository, issue, sender, reason, outcome, runId } = intent;
+  const where = issue > 0 ? `${repository}#${issue}` : repository;
+  const link = `${webUrl}/${repository}${issue > 0 ? `/issues/${issue}` : ""}`;
+  return (
+    <li class="row">
+      <span class="grow">
+        {sender}: {reason}
+      </span>
+      <span class="soft">{runId ? <a href={`/runs/${runId}`}>{outcome}</a> : outcome}</span>
+      <a href={link}>{where}</a>
+      <span class="soft">
+        <Age at={intent.at} now={now} />
+      </span>
+    </li>
   );
 }
 

@@ -12,7 +12,7 @@ import { findRun, isOver } from "../app/run.ts";
 import { sentence, viewRun } from "../app/view.ts";
 import type { Wake } from "../app/wake.ts";
 import { Home } from "./home.tsx";
-import { machines, recentPipelines } from "./queries.ts";
+import { machines, recentIntents, recentPipelines } from "./queries.ts";
 import { clockTime, RunPage } from "./run.tsx";
 
 type Parts = {
@@ -45,7 +45,9 @@ export function dashboardRoutes({ db, clock, wake, webUrl, published }: Parts): 
   pages.get("/", async (c) => {
     const rows = await recentPipelines(db);
     const all = await machines(db);
-    return c.html(<Home rows={rows} machines={all} now={clock.now()} webUrl={webUrl} />);
+    const intents = await recentIntents(db);
+    const props = { rows, machines: all, intents, now: clock.now(), webUrl };
+    return c.html(<Home {...props} />);
   });
   pages.get("/runs/:id", async (c) => {
     const id = c.req.param("id");

@@ -50,7 +50,7 @@ const table: Row[] = [
     { type: "labeled" },
   ],
   [
-    "a bot's label still steers",
+    "a bot's label is read; intent.ts passes it over",
     "issues",
     { ...here, sender: bot, action: "labeled", issue, label: { name: "trimo:hold" } },
     { type: "labeled" },
