@@ -8,7 +8,7 @@ import { composePrompt, type Material, type Review } from "./prompt.ts";
 import type { Run } from "./run.ts";
 import { runs } from "./schema.ts";
 import { visible } from "./spoken.ts";
-import { viewRun } from "./view.ts";
+import { type RunView, viewRun } from "./view.ts";
 import { count } from "./wording.ts";
 
 /** Runs before it that are told of; older ones are in the branch's history. */
@@ -41,6 +41,7 @@ export async function gatherPrompt(
   const told = before.find((other) => other.startedAt !== null) ?? null;
   const since = told?.askedAt ?? 0;
   const head = await workspace.branchHead(run.repository, pipeline.branch);
+  const views = await viewsOf(parts, before);
   const corrective = run.kind === "fix";
   const leftOut: string[] = [];
   const remarks = await heard(parts, run, pipeline, since, leftOut);
@@ -49,10 +50,10 @@ export async function gatherPrompt(
     branch: pipeline.branch,
     base: pipeline.baseBranch,
     moved: await movedBy(parts, run, before[0] ?? null, head),
-    earlier: await earlierRuns(parts, before),
+    earlier: before.toReversed().map((other) => earlierRun(other, views.get(other.id))),
     reviews: corrective ? remarks.reviews : [],
     checks: corrective && head ? await workspace.failedChecks(run.repository, head) : [],
-    receipts: corrective && told ? await receiptsOf(parts, told) : [],
+    receipts: (corrective && told && views.get(told.id)?.receipts) || [],
     thread: remarks.thread,
     leftOut,
   };
@@ -161,21 +162,22 @@ async function movedBy(
   ];
 }
 
-async function earlierRuns({ db, now }: Parts, newestFirst: Run[]): Promise<Material["earlier"]> {
-  const rows: Material["earlier"] = [];
-  for (const run of newestFirst.toReversed()) {
-    const view = await viewRun(db, run.id, now);
-    const asked = run.failureCode === "asked_question" ? run.failureDetail : null;
-    rows.push({
-      number: run.number,
-      prompt: run.prompt,
-      result: run.state === "succeeded" && !run.changed ? "nothing to change" : run.state,
-      words: asked ?? view?.words ?? null,
-    });
+/** What is known of each run, by its id. */
+async function viewsOf({ db, now }: Parts, all: Run[]): Promise<Map<string, RunView>> {
+  const views = new Map<string, RunView>();
+  for (const { id } of all) {
+    const view = await viewRun(db, id, now);
+    if (view) views.set(id, view);
   }
-  return rows;
+  return views;
 }
 
-async function receiptsOf({ db, now }: Parts, run: Run): Promise<Material["receipts"]> {
-  return (await viewRun(db, run.id, now))?.receipts ?? [];
+function earlierRun(run: Run, view: RunView | undefined): Material["earlier"][number] {
+  const asked = run.failureCode === "asked_question" ? run.failureDetail : null;
+  return {
+    number: run.number,
+    prompt: run.prompt,
+    result: run.state === "succeeded" && !run.changed ? "nothing to change" : run.state,
+    words: asked ?? view?.words ?? null,
+  };
 }

@@ -7,7 +7,16 @@ import { wantOnce } from "./outbox.ts";
 import { findPipeline, record } from "./pipeline.ts";
 import type { Event, Settle } from "./protocol/wire.ts";
 import type { Daemon } from "./queue.ts";
-import { findRun, isOver, move, note, type Run, recordSeq, wantPlaces } from "./run.ts";
+import {
+  endCancelled,
+  findRun,
+  isOver,
+  move,
+  note,
+  type Run,
+  recordSeq,
+  wantPlaces,
+} from "./run.ts";
 import { type RunState, runs } from "./schema.ts";
 
 /** Why the app does not take what a daemon sent; nothing has changed. */
@@ -169,8 +178,7 @@ function endState(run: Run, end: Settle): RunState {
 /** Back to the queue, and not offered to this daemon again. */
 async function decline(tx: Tx, at: number, daemon: Daemon, run: Run, end: Settle) {
   if (run.cancelledBy) {
-    const fact = { type: "ended" as const, state: "cancelled", why: `by ${run.cancelledBy}` };
-    await move(tx, at, run, "cancelled", {}, fact);
+    await endCancelled(tx, at, run, run.cancelledBy);
     return;
   }
   const declinedBy = [...run.declinedBy.split(",").filter(Boolean), daemon.id].join(",");

@@ -6,6 +6,7 @@ import {
   inOneStep,
   type Parts,
   type Place,
+  placeOf,
   refuse,
 } from "./answer.ts";
 import { cancelRuns, wakeStopped } from "./cancel.ts";
@@ -45,7 +46,15 @@ import {
 } from "./protocol/trimo-yml.ts";
 import { promptMax } from "./protocol/wire.ts";
 import { agentsFor } from "./queue.ts";
-import { findRun, openRuns, type Run, recordPriority, start, wantPlaces } from "./run.ts";
+import {
+  findRun,
+  openRuns,
+  type Run,
+  recordPriority,
+  start,
+  wantPlaces,
+  wantShown,
+} from "./run.ts";
 import { runs } from "./schema.ts";
 import { visible } from "./spoken.ts";
 import { sayStatus } from "./status.ts";
@@ -83,16 +92,6 @@ async function take(parts: Parts, guid: string, happening: Happening) {
     default:
       return await takeChange(parts, guid, happening);
   }
-}
-
-function placeOf(
-  kind: Place["kind"],
-  key: string,
-  event: Labeled | Said | Pressed | CiOver,
-  thread: number,
-): Place {
-  const { workspace, repository, sender } = event;
-  return { kind, key, workspace, repository, thread, sender: sender.login };
 }
 
 async function labeled(parts: Parts, guid: string, event: Labeled) {
@@ -141,10 +140,7 @@ async function steer(parts: Parts, event: Labeled, name: string) {
       await record(tx, pipeline.id, { priority });
       await recordPriority(tx, pipeline.id, priority);
     }
-    for (const run of await openRuns(tx, pipeline.id)) {
-      await want(tx, at, run.workspace, "check", run.id, true);
-      await want(tx, at, run.workspace, "comment", run.id, true);
-    }
+    for (const run of await openRuns(tx, pipeline.id)) await wantShown(tx, at, run, true);
     await wantPlaces(tx, at, pipeline.workspace);
   });
   wake.emit("reports", event.workspace);

@@ -3,7 +3,8 @@ import type { Database } from "./database.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { type Daemon, suits } from "./queue.ts";
 import type { Run } from "./run.ts";
-import { daemons, pipelines, runs, workspaces } from "./schema.ts";
+import { daemons, pipelines, runs } from "./schema.ts";
+import { stateOfWorkspace } from "./workspace.ts";
 
 /** A machine not heard of for this long is away: it renews far more often. */
 export const awayMs = 60_000;
@@ -34,12 +35,9 @@ export async function placeInLine(
   pipeline: Pipeline,
   now: number,
 ): Promise<Place> {
-  const [workspace] = await db.read
-    .select()
-    .from(workspaces)
-    .where(eq(workspaces.id, run.workspace));
   const none = { position: null, startsInMs: null };
-  if (workspace && workspace.state !== "active") return { ...none, waits: { for: "suspended" } };
+  if ((await stateOfWorkspace(db.read, run.workspace)) !== "active")
+    return { ...none, waits: { for: "suspended" } };
   if (pipeline.held) return { ...none, waits: { for: "hold" } };
   const before = await runBefore(db, run);
   if (before !== null) return { ...none, waits: { for: "pipeline", run: before } };

@@ -139,6 +139,12 @@ export async function renameRuns(
   await tx.update(runs).set({ repository, workspace }).where(eq(runs.pipelineId, pipelineId));
 }
 
+/** How a run ends that somebody wanted stopped. */
+export async function endCancelled(tx: Tx, at: number, run: Run, by: string): Promise<Run | null> {
+  const fact = { type: "ended" as const, state: "cancelled", why: `by ${by}` };
+  return await move(tx, at, run, "cancelled", { cancelledBy: by }, fact);
+}
+
 /** How a run ends that nobody holds any more. */
 export async function loseRun(tx: Tx, at: number, run: Run, detail: string): Promise<Run | null> {
   const failure: Failure = { code: "daemon_lost", detail };
@@ -166,10 +172,15 @@ export async function findRun(tx: Pick<Tx, "select">, id: string): Promise<Run |
   return row ?? null;
 }
 
-/** What people see of a run is to be written anew. */
-async function wantReports(tx: Tx, run: Run, at: number, urgent: boolean) {
+/** Its check run and its comment are to be written anew. */
+export async function wantShown(tx: Tx, at: number, run: Run, urgent: boolean) {
   await want(tx, at, run.workspace, "check", run.id, urgent);
   await want(tx, at, run.workspace, "comment", run.id, urgent);
+}
+
+/** What people see of a run is to be written anew, and at its end what follows from that. */
+async function wantReports(tx: Tx, run: Run, at: number, urgent: boolean) {
+  await wantShown(tx, at, run, urgent);
   if (!isOver(run.state)) return;
   await want(tx, at, run.workspace, "pull", run.pipelineId, urgent);
   // Off at the end, so that putting it on again runs again.

@@ -3,7 +3,7 @@ import type { Database } from "./database.ts";
 import type { GitHub } from "./github.ts";
 import { ended, release } from "./lease.ts";
 import type { Clock } from "./protocol/pace.ts";
-import { findRun, loseRun, move, wantPlaces } from "./run.ts";
+import { endCancelled, findRun, loseRun, move, wantPlaces } from "./run.ts";
 import type { Wake } from "./wake.ts";
 import { forgetOldDeliveries, knownDeliveries } from "./webhook.ts";
 
@@ -48,15 +48,7 @@ export async function endLeases({ db, clock, wake }: Parts) {
       if (run.state !== "claimed" && run.state !== "running") return null;
       await wantPlaces(tx, at, run.workspace);
       // Its machine is away; it is told when it is back, and what it sends then is only rescued work.
-      if (run.cancelledBy)
-        return await move(
-          tx,
-          at,
-          run,
-          "cancelled",
-          {},
-          { type: "ended", state: "cancelled", why: `by ${run.cancelledBy}` },
-        );
+      if (run.cancelledBy) return await endCancelled(tx, at, run, run.cancelledBy);
       if (run.state === "running")
         return await loseRun(tx, at, run, `${run.daemon} was not heard of until its lease ended.`);
       if (run.attempt >= attemptsMax)

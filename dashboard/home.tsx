@@ -1,9 +1,7 @@
+import { awayMs } from "../app/line.ts";
 import { duration } from "../app/wording.ts";
 import { Age, Page, State } from "./page.tsx";
 import type { Intent, Machine, PipelineRow } from "./queries.ts";
-
-/** A machine not heard of for this long is shown as away. */
-const awayMs = 60_000;
 
 type Props = {
   rows: PipelineRow[];
