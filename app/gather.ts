@@ -1,7 +1,7 @@
 import { and, desc, eq, lt } from "drizzle-orm";
 import { parseCommand } from "./command.ts";
 import type { Database } from "./database.ts";
-import type { Remark, Workspace } from "./github.ts";
+import { type Remark, remarksMax, type Workspace } from "./github.ts";
 import { allows, type Permissions } from "./permission.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { composePrompt, type Material, type Review } from "./prompt.ts";
@@ -13,8 +13,6 @@ import { count } from "./wording.ts";
 
 /** Runs before it that are told of; older ones are in the branch's history. */
 const earlierMax = 10;
-/** What github.ts reads of one thread at most. */
-const threadMax = 500;
 const draftMsMax = 7 * 24 * 3_600_000;
 /** GitHub's times are in whole seconds. */
 const secondMs = 1_000;
@@ -78,7 +76,7 @@ async function heard(
     comments.push(...(await workspace.comments(repository, number, since)));
   const corrective = run.kind === "fix" && pull !== null;
   const reviews = corrective ? await readReviews(workspace, repository, pull, since) : [];
-  if (comments.length >= threadMax) leftOut.push("The end of a very long thread.");
+  if (comments.length >= remarksMax) leftOut.push("Part of a very long thread.");
   const counted = { outsiders: 0, edited: 0 };
   const take = async (all: Remark[]) =>
     await taken(

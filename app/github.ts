@@ -483,8 +483,8 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
   };
 }
 
-/** Of one kind of words under one issue; older ones of a longer thread are not read. */
-const remarksMax = 500;
+/** Of one kind of words under one issue; older ones of a longer thread are left out. */
+export const remarksMax = 500;
 const repositoriesMax = 1_000;
 /** So many times more is read than kept, for the sake of the newest. */
 const pagesFactor = 4;

@@ -259,6 +259,19 @@ describe("cancel means cancel", () => {
     return issue;
   }
 
+  /** The branch of a run whose agent has committed once and is at its second file. */
+  async function atWork(issue: number) {
+    const { head } = await pullOf(other, issue);
+    await until(
+      "its first commit",
+      async () =>
+        (await rig.github.repositories.git(other, ["log", "-1", "--format=%s", head.ref])) ===
+        "Start the work",
+    );
+    await until("its second file", () => boxes().some((id) => has(id, "/workspace/TWO")));
+    return head;
+  }
+
   test("while it is preparing: the fetch is ended, nothing was begun", async () => {
     // A first fetch that GitHub does not answer.
     const issue = await rig.github.openIssue("ana", other, "Preparing", "");
@@ -275,14 +288,7 @@ describe("cancel means cancel", () => {
 
   test("while the agent runs: it and what it left running are gone, its work is pushed with a message that says so", async () => {
     const issue = await begin("Running");
-    const { head } = await pullOf(other, issue);
-    await until(
-      "its first commit",
-      async () =>
-        (await rig.github.repositories.git(other, ["log", "-1", "--format=%s", head.ref])) ===
-        "Start the work",
-    );
-    await until("its second file", () => boxes().some((id) => has(id, "/workspace/TWO")));
+    const head = await atWork(issue);
     expect(await cancelled(issue)).toBeLessThan(5_000);
     const last = await rig.github.repositories.git(other, ["log", "-1", "--format=%s", head.ref]);
     expect(last).toBe("Keep what run 1 had done when it was stopped");
@@ -298,14 +304,7 @@ describe("cancel means cancel", () => {
 
   test("while its machine is away: it is told when it is back, keeps the work, and its late reports change nothing", async () => {
     const issue = await begin("Away");
-    const { head } = await pullOf(other, issue);
-    await until(
-      "its first commit",
-      async () =>
-        (await rig.github.repositories.git(other, ["log", "-1", "--format=%s", head.ref])) ===
-        "Start the work",
-    );
-    await until("its second file", () => boxes().some((id) => has(id, "/workspace/TWO")));
+    const head = await atWork(issue);
     await daemon.kill("SIGKILL");
     await rig.github.comment("ben", other, issue, "/trimo cancel");
     await said(other, issue, "Being stopped for ben");
