@@ -75,7 +75,6 @@ async function pullOf(issue: number) {
     (await rig.github.pulls(repository)).find((pull) => pull.body?.includes(`Closes #${issue}\n`)),
   );
 }
-const last = <T>(list: T[]): T | undefined => list[list.length - 1];
 async function runComment(issue: number, sign: string) {
   return await until(`a comment with ${sign} on #${issue}`, async () =>
     (await rig.github.comments(repository, issue)).find((one) =>
@@ -191,22 +190,17 @@ describe("a labelled issue", () => {
     const issue = await github.openIssue("ana", repository, "Nothing to do", "");
     await github.label("ana", repository, issue, "trimo:idle");
     await runComment(issue, "⚪");
-    const closed = await until("a closed pull request", async () => {
-      const pull = (await github.pulls(repository)).find((row) =>
-        row.head.ref.startsWith(`trimo/${issue}-`),
-      );
-      return pull?.state === "closed" ? pull : null;
+    const ours = (name: string) => name.startsWith(`trimo/${issue}-`);
+    await until("the branch's end", async () => {
+      const branches = await github.repositories.git(repository, [
+        "branch",
+        "--format=%(refname:short)",
+      ]);
+      return !branches.split("\n").some(ours);
     });
-    await until(
-      "the branch's end",
-      async () => !(await github.repositories.resolve(repository, `refs/heads/${closed.head.ref}`)),
-    );
-    const sentence = await until("a sentence", async () =>
-      last(await github.comments(repository, closed.number)),
-    );
-    expect(sentence.body).toContain("nothing to change");
-    const checks = github.checks(repository).filter((row) => row.head_sha === closed.head.sha);
-    expect(last(checks)?.conclusion).toBe("neutral");
+    // A run that ends before GitHub's pace let the draft be opened needs none any more.
+    const pull = (await github.pulls(repository)).find((row) => ours(row.head.ref));
+    expect(pull?.state ?? "closed").toBe("closed");
   });
 
   test("with an agent that fails says so, with the output's end and what to do", async () => {

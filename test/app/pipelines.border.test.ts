@@ -20,6 +20,7 @@ const places: Record<string, string | null> = {
   "review/app": verify,
   "people/app": verify,
   "pull/app": `${verify}delete_branch: true\n`,
+  "idle/app": verify,
   "manual/app": `${verify}pull_request: manual\n`,
   "adopt/app": verify,
   "press/app": verify,
@@ -257,6 +258,21 @@ describe("the pull request", () => {
     expect((await pipelineOf(at)).state).toBe("closed");
     await github.comment("ana", at, pull.number, "/trimo fix this");
     await talk.said(at, pull.number, "This pull request is closed");
+  });
+
+  test("with nothing in it is closed with a sentence, and its branch removed", async () => {
+    const at = "idle/app";
+    const { github } = talk;
+    const { issue, job } = await begun(at);
+    const pull = await talk.pullOf(at, issue);
+    await machine.settle(job);
+    await talk.said(at, pull.number, "nothing to change");
+    expect(await github.pulls(at)).toMatchObject([{ number: pull.number, state: "closed" }]);
+    expect(await github.repositories.resolve(at, `refs/heads/${pull.head.ref}`)).toBeNull();
+    const check = await until("a neutral check", () =>
+      github.checks(at).findLast((row) => row.status === "completed"),
+    );
+    expect(check.conclusion).toBe("neutral");
   });
 
   test("closed, it ends the pipeline and keeps the branch; reopened, it revives it; manual, it comes with `/trimo done`", async () => {
