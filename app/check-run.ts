@@ -1,4 +1,4 @@
-import { noteSentences, receiptTable, stageLine, unverified } from "./comment.ts";
+import { noteSentences, receiptTable, serviceLines, stageLine, unverified } from "./comment.ts";
 import type { Action, Annotation, CheckBody, Conclusion } from "./github.ts";
 import { type Mistake, trimoYmlPath } from "./protocol/trimo-yml.ts";
 import type { RunState } from "./schema.ts";
@@ -180,6 +180,7 @@ function summary(view: RunView): string {
       fenced(lastLines(receipt.tail)),
       "",
     ]),
+    ...(run.state === "succeeded" ? [] : serviceLines(view)),
     ...(commits.length > 0 ? [`${count(commits.length, "commit")}:`, ""] : []),
     ...commits.slice(-50).map((c) => `- ${c.sha} ${plain(c.subject, 150)}`),
   ].join("\n");

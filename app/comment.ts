@@ -122,6 +122,7 @@ function failed(view: RunView, links: Links): string[] {
     "",
     ...(run.failureDetail ? [fenced(endOf(run.failureDetail, 3_000)), ""] : []),
     ...receiptTable(view),
+    ...serviceLines(view),
     `${kept(view)} ${words?.mend ?? ""}`.trim(),
     ...noteLines(view),
     footer(view, links, null),
@@ -149,6 +150,34 @@ export function questionBody(run: Run): string {
     ? `${login}, ${code(run.agent ?? "the agent")}`
     : code(run.agent ?? "the agent");
   return `❓ ${who} asks:\n\n> ${plain(run.failureDetail ?? "", 2_000)}\n\nAnswer with \`/trimo continue …\`, your words behind it.`;
+}
+
+/**
+ * What an agent asked to have said under its pull request. Its Markdown stays, but no line of it is a
+ * command, it calls nobody, and closes nothing.
+ */
+export function agentCommentBody(run: Run, text: string): string {
+  const safe = text
+    .replace(/[^\P{C}\n\t]/gu, "")
+    .replace(/\/(?=trimo)/gi, "/ ")
+    .replace(/<!--/g, "&lt;!--")
+    .replace(/@(?=\w)/g, "@\u200b")
+    .replace(/\b(close[sd]?|fix(?:e[sd])?|resolve[sd]?)\b/gi, "$1\u200b");
+  const by = `<sub>said by ${code(run.agent ?? "the agent")} in run ${run.number}</sub>`;
+  return `${by}\n\n${cut(safe, bytesMax - 1_000)}`;
+}
+
+/** What the services had to say when something failed: the end of each log, the dead first. */
+export function serviceLines({ services }: RunView): string[] {
+  const told = services.filter(({ state, tail }) => state === "died" || tail);
+  const order = told.toSorted((a, b) => Number(b.state === "died") - Number(a.state === "died"));
+  return order.flatMap(({ name, state, tail }) => [
+    state === "died"
+      ? `The service ${code(name)} ended while the run was working:`
+      : `The end of ${code(name)}'s log:`,
+    "",
+    ...(tail ? [fenced(endOf(tail, 2_000)), ""] : []),
+  ]);
 }
 
 function noteLines(view: RunView): string[] {

@@ -119,7 +119,11 @@ function runDoors(door: Hono<Env>, parts: Parts) {
       return isRefused(run) ? run : await findPipeline(tx, run.pipelineId);
     });
     if (!found || isRefused(found)) return respond(c, found ?? stale);
-    const token = await parts.tokens.forRepository(found.workspace, found.repositoryId);
+    const token = await parts.tokens.forRepository(
+      found.workspace,
+      found.repositoryId,
+      request.purpose,
+    );
     return c.json({ token: token.token, expiresAt: token.expiresAt });
   });
   door.post("/runs/:id/settle", async (c) => {

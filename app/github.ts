@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import { Probot, ProbotOctokit } from "probot";
 import type { Config } from "./config.ts";
 import type { Issue, Repository } from "./payload.ts";
+import type { TokenPurpose } from "./protocol/wire.ts";
 
 /** The only file that imports Octokit. Every foreign error leaves it as a GitHubError. */
 export class GitHubError extends Error {
@@ -140,8 +141,8 @@ export type Workspace = {
   updateComment(repository: string, id: number, body: string): Promise<void>;
   react(repository: string, commentId: number, where: "comment" | "line"): Promise<void>;
   removeLabel(repository: string, issue: number, label: string): Promise<void>;
-  /** A token for the contents of one repository, an hour long. */
-  token(repositoryId: number): Promise<{ token: string; expiresAt: number }>;
+  /** A token for one repository, an hour long: to push its branch, or to read what is said there. */
+  token(repositoryId: number, purpose: TokenPurpose): Promise<{ token: string; expiresAt: number }>;
 };
 type Author = { name: string; email: string };
 export type FoundIssue = Pick<Issue, "number" | "title" | "body" | "comments" | "labels">;
@@ -470,18 +471,24 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
           o.rest.issues.removeLabel({ ...split(repository), issue_number: issue, name }),
         );
       }),
-    token: (repositoryId) =>
+    token: (repositoryId, purpose) =>
       call(async () => {
         // Not octokit.auth(): it ignores the base URL of a GitHub Enterprise Server.
         const { data } = await (await connect()).rest.apps.createInstallationAccessToken({
           installation_id: id,
           repository_ids: [repositoryId],
-          permissions: { contents: "write" },
+          permissions: tokenPermissions[purpose],
         });
         return { token: data.token, expiresAt: Date.parse(data.expires_at) };
       }),
   };
 }
+
+/** The least for each purpose; what the App itself was not given cannot be asked for. */
+const tokenPermissions = {
+  push: { contents: "write" },
+  read: { contents: "read", issues: "read", pull_requests: "read", checks: "read" },
+} as const satisfies Record<TokenPurpose, object>;
 
 /** Of one kind of words under one issue; older ones of a longer thread are left out. */
 export const remarksMax = 500;

@@ -1,5 +1,5 @@
 import { and, eq, gt, sql } from "drizzle-orm";
-import { questionBody } from "./comment.ts";
+import { agentCommentBody, questionBody } from "./comment.ts";
 import type { Tx } from "./database.ts";
 import { logDaemon } from "./event.ts";
 import { held, release, renew } from "./lease.ts";
@@ -103,11 +103,24 @@ async function apply(tx: Tx, at: number, run: Run, event: Event): Promise<Run> {
     case "base":
     case "usage":
     case "say":
+    case "service":
       await note(tx, at, run, {});
+      return run;
+    case "comment":
+      await say(tx, at, run, event);
       return run;
     default:
       return run;
   }
+}
+
+/** The agent's words under its pipeline's pull request, as a comment of Trimo's. */
+async function say(tx: Tx, at: number, run: Run, event: Extract<Event, { type: "comment" }>) {
+  const pipeline = await findPipeline(tx, run.pipelineId);
+  const issue = pipeline?.pullNumber ?? pipeline?.issue ?? run.thread;
+  const data = { repository: run.repository, issue, body: agentCommentBody(run, event.text) };
+  const key = `said:${run.id}:${run.attempt}:${event.seq}`;
+  if (issue) await wantOnce(tx, at, run.workspace, "reply", key, data);
 }
 
 /** Ends an attempt. Asked again after it did, it says so without changing anything. */

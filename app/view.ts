@@ -8,6 +8,7 @@ import { events, runs } from "./schema.ts";
 import { count, type Usage, usageWords } from "./wording.ts";
 
 type Receipt = Omit<Extract<Event, { type: "receipt" }>, "seq" | "at" | "type">;
+type Service = Omit<Extract<Event, { type: "service" }>, "seq" | "at" | "type">;
 type StageTime = { stage: Stage; durationMs: number | null };
 
 /** All that a comment, a check run, a pull request or a page says of a run. */
@@ -17,6 +18,8 @@ export type RunView = {
   stages: StageTime[];
   commits: { sha: string; subject: string }[];
   receipts: Receipt[];
+  /** The last that is known of each service that preboot started. */
+  services: Service[];
   /** The agent's last words. */
   words: string | null;
   /** Its last facts, oldest first, a line each. */
@@ -57,6 +60,7 @@ export async function viewRun(db: Database, runId: string, now: number): Promise
     stages: stageTimes(own, run.endedAt ?? null, now),
     commits: of("commit"),
     receipts: of("receipt"),
+    services: [...new Map(of("service").map((one) => [one.name, one])).values()],
     words: of("say").at(-1)?.text ?? null,
     lines: facts
       .map((fact) => ({ at: fact.at, text: sentence(fact.type, fact.data) }))
@@ -131,6 +135,12 @@ export function sentence(type: string, data: Record<string, unknown>): string {
       return `verify ${text("command")}: ${data.exitCode === 0 ? "passed" : `exit ${text("exitCode")}`} in ${(Number(data.durationMs) / 1000).toFixed(1)} s`;
     case "egress":
       return `${data.allowed ? "connected to" : "kept from"} ${text("host")} (${text("reason")})`;
+    case "service":
+      return data.state === "ready"
+        ? `${text("name")} is ready after ${(Number(data.durationMs) / 1000).toFixed(1)} s`
+        : `${text("name")} ${data.state === "died" ? "has ended" : "was running"}`;
+    case "comment":
+      return "the agent commented on the pull request";
     case "output":
       return `${count(Number(data.lines), "line")} of output so far, ${count(Number(data.bytes), "byte")}`;
     default:

@@ -45,9 +45,21 @@ export const failureWords: Record<FailureCode, { title: string; mend: string }> 
     title: "the disk is full",
     mend: "Make room on the machine, then `/trimo retry`.",
   },
+  disk_limit: {
+    title: "the run filled its share of the disk",
+    mend: "Raise `limits.disk` in `.github/trimo.yml` or in daemon.yml, then `/trimo retry`.",
+  },
   docker_unavailable: {
     title: "Docker does not answer on the machine",
     mend: "Start Docker there, then `/trimo retry`.",
+  },
+  image_broken: {
+    title: "the image lacks what a run needs",
+    mend: "`trimo image check` on the machine names each lack and its mend. Then `/trimo retry`.",
+  },
+  image_build_failed: {
+    title: "the image could not be built",
+    mend: "Mend the Dockerfile on the default branch (`trimo image build` tries it at home), then `/trimo retry`.",
   },
   image_missing: {
     title: "the image does not exist on the machine",
@@ -56,6 +68,10 @@ export const failureWords: Record<FailureCode, { title: string; mend: string }> 
   image_no_contract: {
     title: "the image does not follow Trimo's contract",
     mend: "Start its Dockerfile with `FROM trimo/base:bookworm`.",
+  },
+  image_platform: {
+    title: "the image is for another kind of machine",
+    mend: "Build it for this one: `trimo image build DIR --platform …`, then `/trimo retry`.",
   },
   image_refused: {
     title: "the machine may not start this image",
@@ -68,6 +84,10 @@ export const failureWords: Record<FailureCode, { title: string; mend: string }> 
   output_limit: {
     title: "the agent printed more than a run may",
     mend: "Its output's end is above. Make it print less, then `/trimo retry`.",
+  },
+  pids_limit: {
+    title: "the agent started more processes than a run may have",
+    mend: "Raise `limits.pids` in `.github/trimo.yml` or in daemon.yml if it needs them, then `/trimo retry`.",
   },
   preboot_failed: {
     title: "services did not start",

@@ -36,6 +36,7 @@ type Ceilings = {
   pids: number;
   disk: string;
   minutes: number;
+  preboot_seconds: number;
 };
 export type Config = Omit<z.infer<typeof DaemonYml>, "server" | "limits"> & {
   server: string;
@@ -100,6 +101,7 @@ function ceilings(slots: number): Ceilings {
     pids: 1024,
     disk: "20g",
     minutes: 60,
+    preboot_seconds: 300,
   };
 }
 

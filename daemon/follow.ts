@@ -11,7 +11,7 @@ import type { Readable } from "node:stream";
 import type { Logger } from "pino";
 import type { Failure } from "../app/protocol/failure.ts";
 import type { Clock } from "../app/protocol/pace.ts";
-import { type Line as JournalLine, places } from "../images/base/task.ts";
+import { type Cut, type Line as JournalLine, places } from "../images/base/task.ts";
 import type { Adapter } from "./agents/adapter.ts";
 import type { Config } from "./config.ts";
 import {
@@ -26,6 +26,7 @@ import {
 } from "./container.ts";
 import type { Gate } from "./gate.ts";
 import { type Gateway, openGateway } from "./gateway/gateway.ts";
+import type { Hub } from "./gateway/github.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Pusher } from "./pusher.ts";
 import type { Plan } from "./record.ts";
@@ -36,7 +37,7 @@ export type Story = {
   agent: {
     exit: number | null;
     signal: string | null;
-    cut: "time" | "output" | "memory" | null;
+    cut: Cut | null;
   } | null;
   /** Why the agent's work does not count, by its own output and exit. */
   agentProblem: string | null;
@@ -104,6 +105,8 @@ type Watched = {
   plan: Plan;
   adapter: Adapter;
   pusher: Pusher;
+  /** What `gh` inside may ask of GitHub. */
+  hub: Hub;
 };
 
 /**
@@ -186,6 +189,7 @@ async function keepTunnel(watched: Watched, journal: Journal, output: Output, do
     repository: plan.allow,
     forge: new URL(config.github).hostname,
   };
+  const hub = watched.hub;
   const on = {
     pushed: () => pusher.nudge(),
     attempt: (attempt: { host: string; allowed: boolean; reason: string }) =>
@@ -196,7 +200,7 @@ async function keepTunnel(watched: Watched, journal: Journal, output: Output, do
     try {
       const ahead = tries === 0 ? await watched.carrier : null;
       const carrier = ahead ?? (await openTunnel(container));
-      gateway = openGateway(carrier, gate, rules, on);
+      gateway = openGateway(carrier, gate, rules, hub, on);
     } catch (error) {
       if (tries > 0) log.warn({ err: error }, "the tunnel could not be opened");
       const state = await stateOf(container).catch(() => null);
@@ -290,6 +294,12 @@ class Journal {
       case "notice":
         if (fresh) outbox.add({ type: "notice", text: line.text }, mark);
         break;
+      case "service": {
+        const { name, state, durationMs } = line;
+        const tail = cleanEnd(redact(line.tail, secrets), tailChars);
+        if (fresh) outbox.add({ type: "service", name, state, durationMs, tail }, mark);
+        break;
+      }
       case "agent":
         story.agent = { exit: line.exit, signal: line.signal, cut: line.cut };
         break;
@@ -303,7 +313,7 @@ class Journal {
         break;
       }
       case "failed":
-        story.failed = { code: line.code, detail: line.detail };
+        story.failed = { code: line.code, detail: cleanEnd(line.detail, tailChars) };
         break;
       case "end":
         this.ended = true;

@@ -123,13 +123,22 @@ async function findDebian(docker: Docker, say: Say): Promise<string> {
       join(apt, "sources.list"),
       `deb ${mirror}/debian bookworm main\ndeb ${mirror}/debian bookworm-updates main\ndeb ${mirror}/debian-security bookworm-security main\n`,
     );
-    await rm(join(folder, "var/cache/apt/archives"), { recursive: true, force: true });
+    for (const path of droppedFromDebian)
+      await rm(join(folder, path), { recursive: true, force: true });
     await importFolder(docker, folder);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
   return ownDebian;
 }
+
+/** What Debian's own slim images leave out as well. */
+const droppedFromDebian = [
+  "var/cache/apt",
+  "var/lib/apt/lists",
+  "var/log/bootstrap.log",
+  ...["doc", "man", "info", "locale", "lintian"].map((name) => `usr/share/${name}`),
+];
 
 async function importFolder(docker: Docker, folder: string) {
   const [repo = "", tag = ""] = ownDebian.split(":");

@@ -6,7 +6,7 @@ import type { Failure } from "../app/protocol/failure.ts";
 import { failureDetailMax } from "../app/protocol/failure.ts";
 import { backoffMs, type Clock } from "../app/protocol/pace.ts";
 import { trimoYmlPath } from "../app/protocol/trimo-yml.ts";
-import type { Job, Settle } from "../app/protocol/wire.ts";
+import type { Job, Settle, TokenPurpose } from "../app/protocol/wire.ts";
 import type { Task } from "../images/base/task.ts";
 import type { Adapter } from "./agents/adapter.ts";
 import { scriptAdapter } from "./agents/script.ts";
@@ -26,6 +26,7 @@ import {
 import { type Box, containerSpec, volumeName } from "./container-spec.ts";
 import { died, follow, leaving, openTunnel, type Story } from "./follow.ts";
 import { type Gate, gateHead, makeGate, openGate } from "./gate.ts";
+import { apiOf, createHub, type Hub } from "./gateway/github.ts";
 import { GitError } from "./git.ts";
 import { contractLabel, contractVersion } from "./image.ts";
 import { keepLease } from "./lease.ts";
@@ -65,8 +66,9 @@ export type Wishes = {
   leave: AbortSignal;
 };
 
-const prebootMs = 5 * 60_000;
 const outputBytesMax = 64 * 2 ** 20;
+/** What is kept free of the engine's disk: below it no run begins, and who fills it is ended. */
+const reserveBytes = 2 ** 30;
 /** A dead container's work is looked for this often. */
 const rescuesMax = 3;
 const settleMsMax = 10 * 60_000;
@@ -84,6 +86,7 @@ type Work = Parts & {
   /** Aborts when this attempt is no longer ours, or the daemon leaves. */
   over: AbortController;
   token: () => Promise<string>;
+  hub: Hub;
 };
 
 /**
@@ -116,16 +119,24 @@ export async function runJob(
   const leave = () => over.abort(leaving);
   wishes.leave.addEventListener("abort", leave);
   const secrets = new Set([parts.config.token]);
+  const outbox = new Outbox(join(folder, "outbox.jsonl"), parts.clock, parts.log);
   const work: Work = {
     ...parts,
     job,
     folder,
     record,
-    outbox: new Outbox(join(folder, "outbox.jsonl"), parts.clock, parts.log),
+    outbox,
     secrets,
     cancel: wishes.cancel,
     over,
-    token: tokenKeeper(parts, job, secrets, over.signal),
+    token: tokenKeeper(parts, job, "push", secrets, over.signal),
+    hub: createHub(
+      apiOf(parts.config.github),
+      job,
+      tokenKeeper(parts, job, "read", secrets, over.signal),
+      (text) => outbox.add({ type: "comment", text: redact(text, secrets) }),
+      parts.clock,
+    ),
   };
   const loops = beginLoops(work, mode);
   try {
@@ -401,8 +412,10 @@ function taskOf({ job, config }: Work, plan: Plan, adapter: Adapter): Task {
     leftoverMessage: `Keep what run ${job.number} left uncommitted\n\nTrimo-Run: ${job.run}`,
     stoppedMessage: `Keep what run ${job.number} had done when it was stopped\n\nTrimo-Run: ${job.run}`,
     timeMs: Math.round(plan.minutes * 60_000),
-    prebootMs,
+    prebootMs: plan.prebootSeconds * 1_000,
     outputBytesMax,
+    diskBytes: plan.diskBytes,
+    reserveBytes,
   };
 }
 
@@ -440,10 +453,12 @@ function judge(work: Work, story: Story, verdict: Verdict): Ending {
   if (story.failed) return fail(story.failed.code, story.failed.detail);
   const starved = story.agent?.cut === "memory" || (story.outOfMemory && story.died);
   if (starved) return fail("out_of_memory", story.tail);
-  if (story.died) return fail("container_died", story.tail);
+  if (story.died) return fail(deathCode(story.tail), story.tail);
   if (story.agent?.cut === "time")
     return { outcome: "timed_out", failure: failure(work, "time_limit", story.tail) };
   if (story.agent?.cut === "output") return fail("output_limit", story.tail);
+  if (story.agent?.cut === "disk") return fail("disk_limit", story.tail);
+  if (story.agent?.cut === "pids") return fail("pids_limit", story.tail);
   const asked = work.outbox.events.findLast((event) => event.type === "ask");
   if (asked) return fail("asked_question", asked.text);
   if (story.agentProblem)
@@ -451,6 +466,13 @@ function judge(work: Work, story: Story, verdict: Verdict): Ending {
   const red = story.receipts.find((receipt) => receipt.exit !== 0);
   if (red) return fail("verify_failed", `${red.command} ended with exit ${red.exit}`);
   return { outcome: "succeeded", failure: null };
+}
+
+/** An image that cannot even start ends at once, with the words of Docker's own init. */
+function deathCode(tail: string): Failure["code"] {
+  if (/exec format error/i.test(tail)) return "image_platform";
+  if (/exec \/opt\/trimo\S* failed/i.test(tail)) return "image_broken";
+  return "container_died";
 }
 
 /** Why a run could not begin, as one of the closed set. */
@@ -553,6 +575,7 @@ export async function forget(data: string, folder: string, job: Job) {
 function tokenKeeper(
   { server, clock }: Parts,
   job: Job,
+  purpose: TokenPurpose,
   secrets: Set<string>,
   signal: AbortSignal,
 ): () => Promise<string> {
@@ -561,7 +584,7 @@ function tokenKeeper(
     for (let tries = 0; ; tries++) {
       if (known && known.expiresAt - clock.now() > 5 * 60_000) return known.token;
       try {
-        known = await server.token(job.run, job.attempt, signal);
+        known = await server.token(job.run, job.attempt, purpose, signal);
         secrets.add(known.token);
         secrets.add(Buffer.from(`x-access-token:${known.token}`).toString("base64"));
       } catch (error) {

@@ -13,7 +13,9 @@ export const Plan = z.object({
   cpus: z.number(),
   memoryBytes: z.number(),
   pids: z.number(),
+  diskBytes: z.number().default(20 * 2 ** 30),
   minutes: z.number(),
+  prebootSeconds: z.number().default(300),
   allow: z.array(z.string()),
   /** The branch's commit when the run began; null: the run makes the branch. */
   branchSha: z.string().nullable(),

@@ -9,6 +9,7 @@ import {
   RenewAnswer,
   type Settle,
   TokenAnswer,
+  type TokenPurpose,
 } from "../app/protocol/wire.ts";
 
 /** The app did not do what was asked. */
@@ -57,8 +58,8 @@ export function connectServer(url: string, token: string) {
       post(run(id, "renew"), { attempt }, RenewAnswer, signal),
     events: (id: string, events: z.infer<typeof Events>, signal: AbortSignal) =>
       post(run(id, "events"), events, EventsAnswer, signal),
-    token: (id: string, attempt: number, signal: AbortSignal) =>
-      post(run(id, "token"), { attempt }, TokenAnswer, signal),
+    token: (id: string, attempt: number, purpose: TokenPurpose, signal: AbortSignal) =>
+      post(run(id, "token"), { attempt, purpose }, TokenAnswer, signal),
     settle: (id: string, end: Settle, signal: AbortSignal) =>
       post(run(id, "settle"), end, z.object({ settled: z.literal(true) }), signal),
     /** The stream of wake-ups; its body ends when the connection does. */

@@ -9,6 +9,8 @@ export const Limits = z.strictObject({
   pids: z.number().int().min(16).max(65_536),
   disk: size,
   minutes: z.number().positive().max(1_440),
+  /** What preboot may take. */
+  preboot_seconds: z.number().int().min(1).max(3_600),
 });
 export type Limits = z.infer<typeof Limits>;
 

@@ -10,6 +10,7 @@ const commandMax = 1_000;
 const tailMax = 8_000;
 const conflictsMax = 50;
 const pathMax = 500;
+export const commentMax = 8_000;
 
 export const stages = [
   "preparing",
@@ -136,6 +137,23 @@ export const Event = z.discriminatedUnion("type", [
   z.strictObject({ ...numbered, type: z.literal("ask"), text: z.string().min(1).max(sayMax) }),
   z.strictObject({
     ...numbered,
+    type: z.literal("service"),
+    name: z.string().min(1).max(100),
+    /** `ready` as preboot left it, `died` since, `running` when something else failed. */
+    state: z.enum(["ready", "died", "running"]),
+    /** From the start of preboot until it was ready. */
+    durationMs: z.number().int().nonnegative(),
+    /** The end of its log, redacted; empty when it became ready. */
+    tail: z.string().max(tailMax),
+  }),
+  /** What the agent wants said under its pipeline's pull request, in Markdown. */
+  z.strictObject({
+    ...numbered,
+    type: z.literal("comment"),
+    text: z.string().min(1).max(commentMax),
+  }),
+  z.strictObject({
+    ...numbered,
     type: z.literal("output"),
     bytes: z.number().int().nonnegative(),
     lines: z.number().int().nonnegative(),
@@ -153,7 +171,12 @@ export const Events = z.strictObject({
 /** The highest event that is stored with all before it. */
 export const EventsAnswer = z.strictObject({ acknowledged: z.number().int().nonnegative() });
 
-export const TokenRequest = z.strictObject({ attempt: z.number().int().positive() });
+export const TokenRequest = z.strictObject({
+  attempt: z.number().int().positive(),
+  /** `push` its branch, or `read` what is said about the repository: issues, pull requests, checks. */
+  purpose: z.enum(["push", "read"]),
+});
+export type TokenPurpose = z.infer<typeof TokenRequest>["purpose"];
 /** A token for the one repository of this attempt; `expiresAt` in milliseconds since 1970. */
 export const TokenAnswer = z.strictObject({ token: z.string(), expiresAt: z.number().int() });
 

@@ -3,6 +3,7 @@ import type { Duplex, Readable } from "node:stream";
 import { Mux, type MuxStream } from "../../images/base/mux.ts";
 import { type Gate, serveGate } from "../gate.ts";
 import { type Attempt, forward, type Rules, tunnelOut } from "./egress.ts";
+import { type Hub, serveGitHub } from "./github.ts";
 
 /** The daemon's end of one container's only connection. */
 export type Gateway = {
@@ -27,9 +28,10 @@ export function openGateway(
   carrier: { input: Duplex; output: Readable },
   gate: Gate,
   rules: Rules,
+  hub: Hub,
   on: { pushed: () => void; attempt: (attempt: Attempt) => void },
 ): Gateway {
-  const server = serve(gate, rules, on.pushed, once(on.attempt));
+  const server = serve(gate, rules, hub, on.pushed, once(on.attempt));
   const mux = new Mux(carrier.output, carrier.input, "daemon", (purpose, stream) => {
     if (purpose.kind !== "connection") return stream.destroy();
     server.emit("connection", stream);
@@ -57,6 +59,7 @@ export function openGateway(
 function serve(
   gate: Gate,
   rules: Rules,
+  hub: Hub,
   pushed: () => void,
   tell: (attempt: Attempt) => void,
 ): Server {
@@ -64,10 +67,14 @@ function serve(
   server.on("request", (request, response) => {
     const url = request.url ?? "";
     if (url.startsWith("/repository.git/")) return serveGate(gate, request, response, pushed);
+    if (url === "/github" || url.startsWith("/github/"))
+      return void serveGitHub(hub, request, response).catch(() => response.destroy());
     if (url.startsWith("http://") && URL.canParse(url))
       return void forward(rules, request, response, tell).catch(() => response.destroy());
     response.writeHead(404, { "content-type": "text/plain" });
-    response.end("Trimo's gateway: git under /repository.git, everything else by proxy.\n");
+    response.end(
+      "Trimo's gateway: git under /repository.git, GitHub under /github, everything else by proxy.\n",
+    );
   });
   server.on("connect", (request, client: Duplex, head: Buffer) => {
     client.on("error", () => {});

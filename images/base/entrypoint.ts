@@ -8,12 +8,19 @@ import {
   openSync,
   readdirSync,
   readFileSync,
-  readSync,
   statSync,
   writeFileSync,
 } from "node:fs";
 import { connect } from "node:net";
-import { type Line, places, type Task } from "./task.ts";
+import {
+  containerDisk,
+  memoryKills,
+  processRefusals,
+  watchDisk,
+  watchProcesses,
+} from "./limits.ts";
+import { createServices, endOfFile, type Services } from "./services.ts";
+import { type Cut, type Line, places, type Task } from "./task.ts";
 
 // A run inside its container, as root but for the agent:
 //
@@ -41,6 +48,11 @@ const logBytesMax = 64 * 2 ** 20;
 const cutMark = "\n…\n";
 /** How long a pipe may stay open after all of its processes were ended. */
 const drainMs = 2_000;
+/** The files of the leftovers that GitHub would refuse, or that filled the disk, are left out. */
+const leftoverKbMax = 95 * 1024;
+const leftoverKbMaxOnFullDisk = 1024;
+/** How often the limits are looked at, and the services. */
+const lookEveryMs = 250;
 /** One step of git as the agent's user; a trap in its .git must not hold the run. */
 const gitMsMax = 10 * 60_000;
 
@@ -56,14 +68,17 @@ async function main() {
   mkdirSync("/var/lib/trimo", { recursive: true, mode: 0o755 });
   writeFileSync(places.output, "", { flag: "a" });
   const deadline = Date.now() + task.timeMs;
+  const services = createServices(places.services, write);
   let pushed = false;
   try {
-    if (task.mode === "run") pushed = await run(task, deadline);
-    else if (existsSync(cloned)) pushed = await commitAndPush(task);
+    if (task.mode === "run") pushed = await run(task, deadline, services);
+    else if (existsSync(cloned)) pushed = await commitAndPush(task, leftoverKbMax);
   } catch (error) {
     if (!(error instanceof Failed)) throw error;
+    services.tellEnds();
     write({ type: "failed", code: error.code, detail: error.message });
   }
+  services.close();
   write({ type: "end", stopped: stop.signal.aborted, pushed });
   await Promise.race([pause(lingerMs), new Promise((resolve) => process.on("SIGTERM", resolve))]);
   process.exit(0);
@@ -77,10 +92,15 @@ class Failed extends Error {
   }
 }
 
-async function run(task: Task, deadline: number): Promise<boolean> {
+async function run(task: Task, deadline: number, services: Services): Promise<boolean> {
+  const disk = watchDisk(
+    { bytesMax: task.diskBytes, reserveBytes: task.reserveBytes },
+    containerDisk(Date.now()),
+    Date.now,
+  );
   prepare(task);
   write({ type: "stage", stage: "cloning" });
-  const preboot = bootServices(task);
+  const preboot = bootServices(task, services);
   // Waited for below; until then a failure must not end the process.
   preboot.catch(() => {});
   await clone(task);
@@ -88,16 +108,18 @@ async function run(task: Task, deadline: number): Promise<boolean> {
   await preboot;
   if (stop.signal.aborted) return false;
   write({ type: "stage", stage: "agent" });
-  const finished = await runAgent(task, deadline);
+  services.watch(lookEveryMs);
+  const finished = await runAgent(task, deadline, disk);
   write({ type: "stage", stage: "committing" });
-  const pushed = await commitAndPush(task);
+  const pushed = await commitAndPush(task, disk.full() ? leftoverKbMaxOnFullDisk : leftoverKbMax);
   // Git ran with the agent's own configuration, which may have started something.
   await endAgent();
+  if (!finished) services.tellEnds();
   if (stop.signal.aborted || !finished) return pushed;
   if (task.verify.length > 0) write({ type: "stage", stage: "verifying" });
   for (const [index, command] of task.verify.entries()) {
     if (stop.signal.aborted) break;
-    await verify(index, command, deadline);
+    if (!(await verify(index, command, deadline))) services.tellEnds();
   }
   return pushed;
 }
@@ -109,7 +131,16 @@ async function readTask(): Promise<Task> {
   return JSON.parse(text);
 }
 
+/** What every step below starts; an image that lacks one is told of it by name. */
+const needed = ["/bin/bash", "/usr/bin/git", "/usr/bin/setpriv", "/usr/bin/find", "/usr/bin/du"];
+
 function prepare(task: Task) {
+  const missing = needed.filter((path) => !existsSync(path));
+  if (missing.length > 0)
+    throw new Failed("image_broken", `The image has no ${missing.join(", no ")}.`);
+  const users = readFileSync("/etc/passwd", "utf8");
+  if (!new RegExp(`^agent:[^:]*:${agentId}:${agentId}:`, "m").test(users))
+    throw new Failed("image_broken", `The image has no user agent with uid and gid ${agentId}.`);
   chownSync(places.workspace, agentId, agentId);
   mkdirSync("/run/trimo", { recursive: true });
   writeFileSync("/run/trimo/prompt", task.prompt, { mode: 0o644 });
@@ -156,7 +187,15 @@ async function throughGateway(
   }
 }
 
-async function bootServices(task: Task) {
+/** A preboot that took longer is worth a line. */
+const toldPrebootMs = 20;
+/** Where the image says nothing; preboot has the helper `start-service` before it. */
+const usualPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/** Said by what tries the network, where there is none yet. */
+const offline =
+  /name resolution|could not resolve|network is unreachable|EAI_AGAIN|ENETUNREACH|no such host/i;
+
+async function bootServices(task: Task, services: Services) {
   const script = "/opt/trimo/preboot.sh";
   if (!existsSync(script) || stop.signal.aborted) return;
   if ((statSync(script).mode & 0o111) === 0)
@@ -165,34 +204,57 @@ async function bootServices(task: Task) {
       `${script} is not executable: chmod +x it in the Dockerfile`,
     );
   const log = openSync(places.preboot, "a", 0o644);
-  const child = spawn(script, { stdio: ["ignore", log, log], cwd: "/", detached: true });
+  mkdirSync(places.services, { recursive: true, mode: 0o755 });
+  const env = { ...process.env, PATH: `/opt/trimo/sbin:${process.env.PATH ?? usualPath}` };
+  const startedAt = Date.now();
+  const child = spawn(script, { stdio: ["ignore", log, log], cwd: "/", detached: true, env });
   const stopped = () => killGroup(child);
   stop.signal.addEventListener("abort", stopped);
   const end = await ended(child, task.prebootMs);
   stop.signal.removeEventListener("abort", stopped);
-  if (end.exit === 0 || stop.signal.aborted) return;
+  services.tellReady();
+  if (stop.signal.aborted) return;
+  if (end.exit === 0) {
+    const tookMs = Date.now() - startedAt;
+    if (tookMs >= toldPrebootMs)
+      write({ type: "notice", text: `services are up after ${(tookMs / 1000).toFixed(1)} s` });
+    return;
+  }
   const how = end.late
     ? `preboot.sh did not end within ${task.prebootMs / 1000} s`
     : `preboot.sh ended with ${end.error ?? (end.exit === null ? end.signal : `exit ${end.exit}`)}`;
   if (end.late) killGroup(child);
-  throw new Failed("preboot_failed", `${endOfFile(places.preboot)}\n${how}`.trim());
+  const said = endOfFile(places.preboot, tailBytes);
+  const hint = offline.test(said)
+    ? "\nThere is no network while services start: what preboot needs is fetched in the Dockerfile."
+    : "";
+  throw new Failed("preboot_failed", `${said}\n${how}${hint}`.trim());
 }
 
 /** Whether it ended by itself and well; only then is there something to verify. */
-async function runAgent(task: Task, deadline: number): Promise<boolean> {
+async function runAgent(
+  task: Task,
+  deadline: number,
+  disk: ReturnType<typeof watchDisk>,
+): Promise<boolean> {
   const child = spawn(...loginShell('cd /workspace && exec "$@"', task.command), {
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
   });
   const output = capture(child, places.output, task.outputBytesMax);
-  const oomBefore = oomKills();
-  let cut: "time" | "output" | "memory" | null = null;
+  const killsBefore = memoryKills();
+  const refusalsBefore = processRefusals();
+  const crowded = watchProcesses();
+  let cut: Cut | null = null;
   const watch = setInterval(() => {
-    if (output.full()) cut = "output";
-    if (Date.now() > deadline) cut = "time";
+    disk.look();
+    if (!cut && output.full()) cut = "output";
+    if (!cut && disk.full()) cut = "disk";
+    if (!cut && crowded()) cut = "pids";
+    if (!cut && Date.now() > deadline) cut = "time";
     // Again while it lives: between its start and its change of user nobody would have found it.
     if (cut || stop.signal.aborted) void endAgent();
-  }, 250);
+  }, lookEveryMs);
   const stopped = () => void endAgent();
   stop.signal.addEventListener("abort", stopped);
   if (stop.signal.aborted) stopped();
@@ -203,12 +265,14 @@ async function runAgent(task: Task, deadline: number): Promise<boolean> {
   // What it left running must not touch the tree while it is committed and verified.
   await endAgent();
   await output.closed();
-  if (!cut && end.exit !== 0 && oomKills() > oomBefore) cut = "memory";
+  if (!cut && end.exit !== 0 && memoryKills() > killsBefore) cut = "memory";
+  if (!cut && end.exit !== 0 && processRefusals() > refusalsBefore) cut = "pids";
   write({ type: "agent", exit: end.exit, signal: end.signal, cut });
   return end.exit === 0 && !cut;
 }
 
-async function verify(index: number, command: string, deadline: number) {
+/** Whether it passed, or was ended because the run was. */
+async function verify(index: number, command: string, deadline: number): Promise<boolean> {
   const startedAt = Date.now();
   // Not a login shell: the agent may have left a ~/.bash_profile that says all is well.
   const child = spawn(...agentShell('. /etc/profile; cd /workspace && eval "$1"', [command]), {
@@ -227,8 +291,9 @@ async function verify(index: number, command: string, deadline: number) {
   if (end.late) appendFileSync(places.verify(index), "the run's time was up\n");
   const exit = end.exit ?? (end.late ? 124 : 137);
   // Ended because the run was: that says nothing about the work.
-  if (stop.signal.aborted && exit !== 0) return;
+  if (stop.signal.aborted && exit !== 0) return true;
   write({ type: "receipt", index, command, exit, durationMs: Date.now() - startedAt });
+  return exit === 0;
 }
 
 /**
@@ -236,7 +301,7 @@ async function verify(index: number, command: string, deadline: number) {
  * of its own, on top of what the gate has: a stale lock, a rewritten history or a deleted .git of the
  * agent's loses nothing.
  */
-async function commitAndPush(task: Task): Promise<boolean> {
+async function commitAndPush(task: Task, fileKbMax: number): Promise<boolean> {
   await gatewayIsThere();
   const push = [...git, "-C", places.workspace, "push", "--quiet", places.remote];
   // Twice at most: where HEAD cannot be pushed, the second step keeps the tree all the same.
@@ -253,7 +318,10 @@ g fetch --quiet --no-tags --depth=1 "$1" "refs/heads/$2"
 parent=$(g rev-parse FETCH_HEAD)
 g read-tree "$parent"
 cd /workspace
-g add -A --ignore-errors . || true
+# What is larger than GitHub takes is left out, and said.
+{ printf '.\\0'; find . -xdev -path ./.git -prune -o -type f -size "+$6k" -printf ':(exclude,literal)%P\\0'; } > "$own/paths"
+find . -xdev -path ./.git -prune -o -type f -size "+$6k" -printf 'left out %P\\n' | head -n 20
+g add -A --ignore-errors --pathspec-from-file="$own/paths" --pathspec-file-nul || true
 tree=$(g write-tree)
 if [ "$tree" != "$(g rev-parse "$parent^{tree}")" ]; then
   commit=$(GIT_AUTHOR_NAME="$4" GIT_AUTHOR_EMAIL="$5" GIT_COMMITTER_NAME="$4" GIT_COMMITTER_EMAIL="$5" g commit-tree "$tree" -p "$parent" -m "$3")
@@ -264,12 +332,19 @@ rm -rf "$GIT_DIR"
 `;
   const { name, email } = task.author;
   const message = stop.signal.aborted ? task.stoppedMessage : task.leftoverMessage;
-  const args = [places.remote, task.branch, message, name, email];
+  const args = [places.remote, task.branch, message, name, email, String(fileKbMax)];
   const command = ["/bin/bash", "-c", script, "trimo-commit", ...args];
   const result = await throughGateway(() => asAgent(command));
   if (result.exit !== 0) throw new Failed("push_refused", result.output);
-  if (result.output.includes("committed"))
+  if (/^committed$/m.test(result.output))
     write({ type: "notice", text: "committed what the agent had left uncommitted" });
+  const large = [...result.output.matchAll(/^left out (.+)$/gm)].map((match) => match[1]);
+  const limit = `${Math.round(fileKbMax / 1024)} MB`;
+  if (large.length > 0)
+    write({
+      type: "notice",
+      text: `not committed, over ${limit}: ${large.join(", ")}`.slice(0, 1_000),
+    });
   return true;
 }
 
@@ -369,18 +444,6 @@ function ended(child: ChildProcess, limitMs: number | null): Promise<End> {
   });
 }
 
-/** How often the kernel has ended a process here for want of memory; cgroup v2, then v1. */
-function oomKills(): number {
-  for (const path of ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"]) {
-    try {
-      return Number(/^oom_kill (\d+)/m.exec(readFileSync(path, "utf8"))?.[1] ?? 0);
-    } catch {
-      // The other version of cgroups.
-    }
-  }
-  return 0;
-}
-
 function killGroup(child: ChildProcess) {
   try {
     if (child.pid) process.kill(-child.pid, "SIGKILL");
@@ -455,15 +518,6 @@ function answers(): Promise<boolean> {
     });
     socket.on("error", () => resolve(false));
   });
-}
-
-function endOfFile(path: string): string {
-  const size = statSync(path).size;
-  const start = Math.max(0, size - tailBytes);
-  const buffer = Buffer.alloc(size - start);
-  const file = openSync(path, "r");
-  readSync(file, buffer, 0, buffer.length, start);
-  return buffer.toString("utf8");
 }
 
 type WithoutTime<T> = T extends unknown ? Omit<T, "at"> : never;

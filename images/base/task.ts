@@ -19,7 +19,13 @@ export type Task = {
   timeMs: number;
   prebootMs: number;
   outputBytesMax: number;
+  /** What the run may write in all, and what it should leave free on the engine's disk. */
+  diskBytes: number;
+  reserveBytes: number;
 };
+
+/** The limit at which an agent was ended. */
+export type Cut = "time" | "output" | "memory" | "disk" | "pids";
 
 /** A line of /var/lib/trimo/journal: what root saw happen; the agent cannot write there. */
 export type Line = { at: number } & (
@@ -31,17 +37,29 @@ export type Line = { at: number } & (
       type: "agent";
       exit: number | null;
       signal: string | null;
-      cut: "time" | "output" | "memory" | null;
+      cut: Cut | null;
     }
   | { type: "receipt"; index: number; command: string; exit: number; durationMs: number }
   | { type: "notice"; text: string }
-  | { type: "failed"; code: "clone_failed" | "preboot_failed" | "push_refused"; detail: string }
+  | {
+      type: "service";
+      name: string;
+      state: "ready" | "died" | "running";
+      durationMs: number;
+      tail: string;
+    }
+  | {
+      type: "failed";
+      code: "clone_failed" | "image_broken" | "preboot_failed" | "push_refused";
+      detail: string;
+    }
   | { type: "end"; stopped: boolean; pushed: boolean }
 );
 
 export const places = {
   journal: "/var/lib/trimo/journal",
   output: "/var/lib/trimo/output",
+  services: "/var/lib/trimo/services",
   preboot: "/var/lib/trimo/preboot.log",
   verify: (index: number): string => `/var/lib/trimo/verify-${index}.log`,
   workspace: "/workspace",

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { checkBody, configCheckBody } from "../../app/check-run.ts";
 import { helpTable, parseCommand } from "../../app/command.ts";
-import { commentBody, questionBody } from "../../app/comment.ts";
+import { agentCommentBody, commentBody, questionBody } from "../../app/comment.ts";
 import type { Place } from "../../app/line.ts";
 import { composePrompt, droppedInTurn } from "../../app/prompt.ts";
 import { failureCodes } from "../../app/protocol/failure.ts";
@@ -92,6 +92,15 @@ const view: fc.Arbitrary<RunView> = fc
       }),
       { maxLength: 3 },
     ),
+    services: fc.array(
+      fc.record({
+        name: fc.constantFrom("postgres", "redis"),
+        state: fc.constantFrom("ready" as const, "died" as const, "running" as const),
+        durationMs: fc.nat(10_000),
+        tail: hostile,
+      }),
+      { maxLength: 2 },
+    ),
     notes: fc.array(hostile, { maxLength: 3 }),
     conflicts: maybe(fc.array(hostile, { maxLength: 8 })),
     place,
@@ -160,6 +169,7 @@ const view: fc.Arbitrary<RunView> = fc
     stages: stages.map((stage) => ({ stage, durationMs: 10 })),
     commits: one.commits,
     receipts: one.receipts,
+    services: one.services,
     words: one.words,
     lines: [{ at: 1, text: one.text }],
     drift: { behind: 2, conflicts: one.conflicts },
@@ -177,6 +187,7 @@ test("no comment, check, question or pull request of Trimo's speaks to Trimo", (
       const written = [
         commentBody(one, links, 10),
         questionBody(one.run),
+        agentCommentBody(one.run, one.run.prompt),
         check.title,
         check.summary,
         check.text ?? "",
