@@ -1,8 +1,133 @@
+import { existsSync } from "node:fs";
+import { totalmem } from "node:os";
+import { basename, join, relative, resolve } from "node:path";
+import { buildImage } from "../daemon/build.ts";
 import { connectDocker } from "../daemon/container.ts";
-import { baseImage, buildBase } from "../daemon/image.ts";
+import { folderContext } from "../daemon/context.ts";
+import { imagesOf } from "../daemon/dockerfile.ts";
+import { baseImage, buildBase, isBaseCurrent, labelsOf, proxyArgs } from "../daemon/image.ts";
+import { type Checked, checkImage } from "../daemon/image-check.ts";
 
-/** `trimo image build`: the base image. */
-export async function runImageBuild() {
-  const tookMs = await buildBase(connectDocker(), (line) => process.stderr.write(`  ${line}\n`));
-  process.stdout.write(`${baseImage} built in ${(tookMs / 1000).toFixed(1)} s\n`);
+type BuildOptions = {
+  tag?: string;
+  file?: string;
+  platform?: string;
+  cache: boolean;
+  json?: boolean;
+};
+
+const folderLabel = "dev.trimo.folder";
+
+/** `trimo image build`: the base image, or a project's. Progress on stderr, the image's name on stdout. */
+export async function runImageBuild(folder: string | undefined, options: BuildOptions) {
+  const docker = connectDocker();
+  if (!folder) {
+    const tookMs = await buildBase(docker, (line) => process.stderr.write(`  ${line}\n`));
+    if (options.json) return print(JSON.stringify({ image: baseImage, tookMs }));
+    return print(`${baseImage} built in ${(tookMs / 1000).toFixed(1)} s`);
+  }
+  const root = resolve(folder);
+  const dockerfile = dockerfileOf(root, options.file);
+  const context = await folderContext(root, dockerfile);
+  if (imagesOf(context.text).images.includes(baseImage) && !(await isBaseCurrent(docker))) {
+    process.stderr.write(`  ${baseImage} is missing or old: building it first\n`);
+    await buildBase(docker, (line) => process.stderr.write(`  ${line}\n`));
+  }
+  const tag = options.tag ?? `trimo/${slug(basename(root))}:dev`;
+  const before = (await labelsOf(docker, tag))?.[folderLabel];
+  if (before && before !== root)
+    process.stderr.write(
+      `! ${tag} was built from ${before} until now; that image loses its name\n`,
+    );
+  const startedAt = Date.now();
+  const stop = new AbortController();
+  process.once("SIGINT", () => stop.abort(new Error("stopped: nothing was tagged")));
+  const recipe = {
+    tag,
+    dockerfile,
+    text: context.text,
+    labels: { [folderLabel]: root },
+    args: proxyArgs(),
+    platform: options.platform ?? null,
+    fresh: !options.cache,
+    limits: null,
+  };
+  const built = await buildImage(
+    docker,
+    context.tar(),
+    recipe,
+    ({ step, steps, text }) =>
+      process.stderr.write(`  step ${step} of ${steps}  ${text.slice(0, 120)}\n`),
+    stop.signal,
+  );
+  const tookMs = Date.now() - startedAt;
+  if (options.json) return print(JSON.stringify({ image: tag, tookMs, ...built }));
+  print(
+    `${tag} built in ${(tookMs / 1000).toFixed(1)} s, ${built.cached} of ${built.steps} steps from the cache`,
+  );
+  process.stderr.write(`  next: trimo image check ${tag}\n`);
+}
+
+/** Named, or where `image init` puts it, or where everybody has it. */
+function dockerfileOf(root: string, file: string | undefined): string {
+  if (file) return relative(root, resolve(file));
+  const found = [".trimo/Dockerfile", "Dockerfile"].find((name) => existsSync(join(root, name)));
+  if (!found)
+    throw new Error(
+      `${root} has neither .trimo/Dockerfile nor Dockerfile.\n  Name one with --file, or let \`trimo image init ${root}\` write one.`,
+    );
+  return found;
+}
+
+function slug(name: string): string {
+  return (
+    name
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, "-")
+      .replace(/^-|-$/g, "") || "project"
+  );
+}
+
+type CheckFlags = { json?: boolean; memory?: string; prebootSeconds?: string };
+
+/** `trimo image check`: exit 1 when a run would fail. */
+export async function runImageCheck(image: string, options: CheckFlags) {
+  const checked = await checkImage(connectDocker(), image, {
+    cpus: 2,
+    memoryBytes: Math.min(4 * 2 ** 30, Math.floor(totalmem() / 2)),
+    prebootSeconds: Number(options.prebootSeconds ?? 300),
+  });
+  if (options.json) print(JSON.stringify(checked, null, 2));
+  else for (const line of reportOf(checked)) print(line);
+  if (!checked.ok) process.exitCode = 1;
+}
+
+function reportOf(checked: Checked): string[] {
+  const { findings, services, layers } = checked;
+  const seconds = (ms: number | null) => (ms === null ? "–" : `${(ms / 1000).toFixed(1)} s`);
+  const list = services.map(({ name, readyMs }) => `${name} ${seconds(readyMs)}`).join(", ");
+  const started = checked.startedMs !== null && checked.readyMs !== null;
+  return [
+    `${checked.image} · ${megabytes(checked.sizeBytes)} · ${checked.platform}`,
+    ...(started
+      ? [
+          `✔ container up after ${seconds(checked.startedMs)}, agent ready after ${seconds(checked.readyMs)}`,
+          `✔ preboot took ${seconds(checked.prebootMs)}${list ? `: ${list}` : ""}`,
+        ]
+      : []),
+    ...(checked.ports.length > 0 ? [`✔ ports that answer: ${checked.ports.join(", ")}`] : []),
+    ...findings.flatMap(({ level, what, mend }) => [
+      `${level === "fail" ? "✖" : "!"} ${what.replaceAll("\n", "\n  ")}`,
+      `  → ${mend}`,
+    ]),
+    "  layers, largest first:",
+    ...layers.map(({ bytes, by }) => `  ${megabytes(bytes).padStart(8)}  ${by}`),
+    checked.ok ? "A run can use it." : "A run would fail with it.",
+  ];
+}
+
+const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
+
+function print(line: string) {
+  process.stdout.write(`${line}\n`);
 }

@@ -40,9 +40,27 @@ program
 
 const image = program.command("image").description("development images");
 image
-  .command("build")
-  .description("builds trimo/base:bookworm")
-  .action(async () => (await import("./image.ts")).runImageBuild());
+  .command("build [dir]")
+  .description("builds a project's image, or without DIR the base, trimo/base:bookworm")
+  .option("-t, --tag <image>", "its name; trimo/DIR:dev where none is given")
+  .option("-f, --file <dockerfile>", "DIR/.trimo/Dockerfile or DIR/Dockerfile where none is given")
+  .option(
+    "--platform <platform>",
+    "linux/amd64, linux/arm64; this engine's own where none is given",
+  )
+  .option("--no-cache", "every step anew")
+  .option("--json", "the result as JSON")
+  .action(async (dir: string | undefined, options) =>
+    (await import("./image.ts")).runImageBuild(dir, options),
+  );
+image
+  .command("check <image>")
+  .description("starts an image as a run would, and says what is wrong with it and how to mend it")
+  .option("--preboot-seconds <n>", "what preboot may take", "300")
+  .option("--json", "the result as JSON")
+  .action(async (name: string, options) =>
+    (await import("./image.ts")).runImageCheck(name, options),
+  );
 
 try {
   await program.parseAsync();

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parseDocument } from "yaml";
 import { z } from "zod";
 import { AgentName } from "../app/protocol/names.ts";
-import { HostPort, Limits } from "../app/protocol/trimo-yml.ts";
+import { HostPort, Limits, size } from "../app/protocol/trimo-yml.ts";
 
 /** What this machine serves, may start, and gives: daemon.yml. Nothing from outside widens it. */
 const Agent = z.strictObject({
@@ -27,6 +27,20 @@ const DaemonYml = z.strictObject({
       allow: z.array(HostPort).default([]),
     })
     .default({ mode: "default", allow: [] }),
+  /** What building a repository's own image may take; false: nothing is built here. */
+  builds: z
+    .union([
+      z.literal(false),
+      z.strictObject({
+        cpus: z.number().positive().max(512).optional(),
+        memory: size.optional(),
+        minutes: z.number().positive().max(1_440).optional(),
+        /** Of the images that were built here, beyond the base; and how long an unused one stays. */
+        disk: size.optional(),
+        days: z.number().positive().max(3_650).optional(),
+      }),
+    ])
+    .default({}),
   agents: z.record(AgentName, Agent).default({}),
 });
 

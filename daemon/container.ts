@@ -262,7 +262,7 @@ async function translated<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-function translate(error: unknown): DockerError {
+export function translate(error: unknown): DockerError {
   if (error instanceof DockerError) return error;
   const message = error instanceof Error ? error.message : String(error);
   const code = (error as { code?: string }).code ?? "";

@@ -29,7 +29,7 @@ export function gitIn(
   signal?: AbortSignal,
 ): (args: string[]) => Promise<string> {
   return async (args) => {
-    const variables = environment(token);
+    const variables = gitEnvironment(token);
     const git = simpleGit({
       baseDir: args[0] === "init" ? "/" : folder,
       timeout: { block: stalledMs },
@@ -51,7 +51,8 @@ export function gitIn(
   };
 }
 
-function environment(token: string | null): Record<string, string> {
+/** For a git process of this machine: whom to trust and how to get out, and no hook, helper or file of its own. */
+export function gitEnvironment(token: string | null): Record<string, string> {
   const settings: [string, string][] = [
     ["core.hooksPath", "/dev/null"],
     ["credential.helper", ""],

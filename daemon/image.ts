@@ -17,7 +17,9 @@ import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { buildImage } from "./build.ts";
 import type { Docker } from "./container.ts";
+import { folderContext } from "./context.ts";
 
 const run = promisify(execFile);
 
@@ -49,11 +51,33 @@ export async function buildBase(docker: Docker, say: Say): Promise<number> {
   try {
     await stage(context, cpu, say);
     say(`building ${baseImage}`);
-    await build(docker, context, { BASE: base }, say);
+    const { text, tar } = await folderContext(context, "Dockerfile");
+    const recipe = {
+      tag: baseImage,
+      dockerfile: "Dockerfile",
+      text,
+      labels: { [sourceLabel]: await sourceHash() },
+      args: { BASE: base, ...proxyArgs() },
+      platform: null,
+      fresh: false,
+      limits: null,
+    };
+    await buildImage(docker, tar(), recipe, () => {}, new AbortController().signal);
   } finally {
     await rm(context, { recursive: true, force: true });
   }
   return Date.now() - startedAt;
+}
+
+/** How this machine gets out, for the steps of a build; the engine forgets them afterwards. */
+export function proxyArgs(): Record<string, string> {
+  const names = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"].flatMap((name) => [
+    name,
+    name.toLowerCase(),
+  ]);
+  return Object.fromEntries(
+    names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])),
+  );
 }
 
 async function stage(context: string, cpu: string, say: Say) {
@@ -70,32 +94,6 @@ async function stage(context: string, cpu: string, say: Say) {
   }
   await cp(await privateNode(cpu, say), join(context, "node"));
   await chmod(join(context, "node"), 0o755);
-}
-
-async function build(docker: Docker, context: string, buildargs: Record<string, string>, say: Say) {
-  const tar = spawn("tar", ["-c", "--owner=0", "--group=0", "-C", context, "."], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const labels = { [sourceLabel]: await sourceHash() };
-  const options = { t: baseImage, buildargs, labels, rm: true, forcerm: true };
-  const stream = await docker.buildImage(tar.stdout, options);
-  const lines: string[] = [];
-  const failed = await new Promise<string | null>((resolve, reject) => {
-    let problem: string | null = null;
-    docker.modem.followProgress(
-      stream,
-      (error: Error | null) => (error && !problem ? reject(error) : resolve(problem)),
-      (event: { stream?: string; error?: string }) => {
-        if (event.error) problem = event.error;
-        const line = event.stream?.trim();
-        if (!line) return;
-        lines.push(line);
-        if (line.startsWith("Step ")) say(line);
-      },
-    );
-  });
-  if (failed)
-    throw new Error(`${baseImage} could not be built: ${failed}\n${lines.slice(-20).join("\n")}`);
 }
 
 /** Debian as it can be had: here already, pulled, or made with debootstrap. */
@@ -193,6 +191,20 @@ async function inspect(docker: Docker, name: string) {
     if ((error as { statusCode?: number }).statusCode === 404) return null;
     throw error;
   }
+}
+
+/** Null: it is not there. */
+export async function labelsOf(
+  docker: Docker,
+  name: string,
+): Promise<Record<string, string> | null> {
+  const image = await inspect(docker, name);
+  return image && (image.Config.Labels ?? {});
+}
+
+/** In bytes, with all its layers; null: it is not there. */
+export async function imageSize(docker: Docker, name: string): Promise<number | null> {
+  return (await inspect(docker, name))?.Size ?? null;
 }
 
 async function hasCommand(name: string): Promise<boolean> {

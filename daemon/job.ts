@@ -1,5 +1,5 @@
 import { existsSync, statSync } from "node:fs";
-import { mkdir, rename, rm } from "node:fs/promises";
+import { mkdir, rename, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import type { Failure } from "../app/protocol/failure.ts";
@@ -10,6 +10,8 @@ import type { Job, Settle, TokenPurpose } from "../app/protocol/wire.ts";
 import type { Task } from "../images/base/task.ts";
 import type { Adapter } from "./agents/adapter.ts";
 import { scriptAdapter } from "./agents/script.ts";
+import { BuildError } from "./build.ts";
+import { BuildRefused, type Builds } from "./builds.ts";
 import type { Config } from "./config.ts";
 import {
   type Carrier,
@@ -24,6 +26,7 @@ import {
   stateOf,
 } from "./container.ts";
 import { type Box, containerSpec, volumeName } from "./container-spec.ts";
+import { ContextError } from "./context.ts";
 import { died, follow, leaving, openTunnel, type Story } from "./follow.ts";
 import { type Gate, gateHead, makeGate, openGate } from "./gate.ts";
 import { apiOf, createHub, type Hub } from "./gateway/github.ts";
@@ -56,6 +59,7 @@ export type Parts = {
   log: Logger;
   /** Marks this daemon's containers apart from another's on the same engine. */
   identity: string;
+  builds: Builds;
 };
 
 /** What the outside may want of a job under way. */
@@ -224,6 +228,8 @@ async function begin(work: Work): Promise<Begun> {
     const fetched = await fetchInTurn(work);
     refuseDefaultBranch(job, fetched);
     const plan = makePlan(config, job, fetched);
+    await needRoom(work);
+    plan.image = await builtImage(work, plan, fetched);
     await needImage(docker, plan.image);
     const path = join(folder, "gate.git");
     const [gate, drift] = await Promise.all([
@@ -262,6 +268,12 @@ async function startAhead(work: Work): Promise<(Running & { plan: Plan }) | null
     const known = await readMirror(config.data, job.repository);
     if (!known) return null;
     const plan = makePlan(config, job, { ...known, branchSha: null });
+    if (plan.build) {
+      const wanted = wantedImage(work, plan.build, known);
+      const built = await work.builds.known(wanted);
+      if (!built) return null;
+      plan.image = built;
+    }
     await needImage(docker, plan.image);
     recordBox(work, plan);
     return { plan, ...(await startWithTunnel(work, plan)) };
@@ -286,6 +298,46 @@ function recordBox({ job, folder, record }: Work, plan: Plan) {
     folder,
     Object.assign(record, { plan, containerId: volumeName(job.run, job.attempt) }),
   );
+}
+
+/** With less than this free nothing is begun: what is under way needs it. */
+async function needRoom({ config, docker }: Work) {
+  const { DockerRootDir } = (await docker.info()) as { DockerRootDir: string };
+  for (const folder of [config.data, DockerRootDir]) {
+    // An engine elsewhere: its disk is not ours to look at.
+    const found = await statfs(folder).catch(() => null);
+    if (!found || found.bavail * found.bsize >= reserveBytes) continue;
+    const left = Math.round((found.bavail * found.bsize) / 2 ** 20);
+    throw new PlanError(
+      "disk_full",
+      `${folder} has ${left} MB free; a run begins with at least ${reserveBytes / 2 ** 20} MB.`,
+    );
+  }
+}
+
+function wantedImage(
+  { job }: Work,
+  dockerfile: string,
+  { folder, defaultSha }: Pick<Fetched, "folder" | "defaultSha">,
+) {
+  return { repository: job.repository, mirror: folder, sha: defaultSha, dockerfile };
+}
+
+/** The plan's image, built from the default branch where trimo.yml says so. */
+async function builtImage(work: Work, plan: Plan, fetched: Fetched): Promise<string> {
+  if (!plan.build) return plan.image;
+  const { builds, outbox, over, cancel } = work;
+  const say = (text: string) => outbox.add({ type: "notice", text });
+  const signal = AbortSignal.any([over.signal, cancel.signal]);
+  try {
+    return await builds.image(wantedImage(work, plan.build, fetched), say, signal);
+  } catch (error) {
+    if (cancel.signal.aborted) throw new Cancelled();
+    if (error instanceof BuildRefused) throw new PlanError("image_refused", error.message);
+    if (error instanceof BuildError || error instanceof ContextError)
+      throw new PlanError("image_build_failed", error.message);
+    throw error;
+  }
 }
 
 async function needImage(docker: Docker, image: string) {

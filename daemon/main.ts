@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { systemClock } from "../app/protocol/pace.ts";
+import { createBuilds } from "./builds.ts";
 import type { Config } from "./config.ts";
 import { keepConnection } from "./connection.ts";
 import { connectDocker } from "./container.ts";
@@ -38,7 +39,8 @@ export async function startDaemon(config: Config, version: string, log: Logger):
   }
   const identity = readIdentity(config.data);
   const server = connectServer(config.server, config.token);
-  const slots = new Slots({ config, docker, server, clock, log, identity }, version);
+  const builds = createBuilds({ config, docker, clock, log, identity });
+  const slots = new Slots({ config, docker, server, clock, log, identity, builds }, version);
   const stop = new AbortController();
   let claiming: Promise<void> | null = null;
   const connected = (name: string) => {
@@ -48,7 +50,10 @@ export async function startDaemon(config: Config, version: string, log: Logger):
     claiming.catch((error) => log.fatal({ err: error }, "claiming ended"));
   };
   const connection = reconnecting(server, slots, log, stop.signal, connected);
-  const sweeping = sweepLoop({ docker, clock, log, data: config.data, identity }, stop.signal);
+  const sweeping = sweepLoop(
+    { docker, clock, log, data: config.data, identity, builds },
+    stop.signal,
+  );
   const finish = async () => {
     stop.abort();
     await Promise.allSettled([connection, sweeping, claiming]);

@@ -50,7 +50,7 @@ function stopped(signal: AbortSignal): Promise<never> {
   });
 }
 
-type Known = Pick<Fetched, "defaultSha" | "trimoYml">;
+type Known = Pick<Fetched, "folder" | "defaultSha" | "trimoYml">;
 /** What the last fetch of each mirror found, so that the next run need not ask git for it. */
 const lastFound = new Map<string, Known>();
 
@@ -62,7 +62,7 @@ export async function readMirror(data: string, repository: string): Promise<Know
   const git = gitIn(folder, null);
   const defaultSha = await resolve(git, "refs/trimo/default");
   if (!defaultSha) return null;
-  return { defaultSha, trimoYml: await readTrimoYml(git, defaultSha) };
+  return { folder, defaultSha, trimoYml: await readTrimoYml(git, defaultSha) };
 }
 
 function mirrorFolder(data: string, repository: string): string {
@@ -93,7 +93,7 @@ async function fetchNow(
   ]);
   if (!defaultSha) throw new GitError("the repository has no commit yet");
   const trimoYml = await readTrimoYml(git, defaultSha);
-  lastFound.set(folder, { defaultSha, trimoYml });
+  lastFound.set(folder, { folder, defaultSha, trimoYml });
   const defaultBranch = /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(await asked)?.[1] ?? null;
   return { folder, defaultBranch, defaultSha, branchSha, trimoYml };
 }

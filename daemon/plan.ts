@@ -52,7 +52,7 @@ export function makePlan(
       `There is no agent "${agent}" here, only ${names.join(", ")}.`,
     );
   const image = job.image ?? wishes.image ?? baseImage;
-  if (!matchesAny(image, config.images))
+  if (!(wishes.build && job.image === null) && !matchesAny(image, config.images))
     throw new PlanError(
       "image_refused",
       `${image} is not among the images of this machine: ${config.images.join(", ")}`,
@@ -62,6 +62,7 @@ export function makePlan(
   return {
     agent,
     image,
+    build: job.image === null ? (wishes.build ?? null) : null,
     command: config.agents[agent]?.command ?? [],
     verify: wishes.verify ?? [],
     cpus: Math.min(most.cpus, asked.cpus ?? most.cpus),

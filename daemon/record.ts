@@ -7,6 +7,8 @@ import { Job, Settle } from "../app/protocol/wire.ts";
 export const Plan = z.object({
   agent: z.string(),
   image: z.string(),
+  /** The Dockerfile that the image is built from; null: it is named. */
+  build: z.string().nullable().default(null),
   /** The agent's command line, as daemon.yml had it when the run began. */
   command: z.array(z.string()),
   verify: z.array(z.string()),

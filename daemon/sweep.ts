@@ -1,6 +1,7 @@
 import { rm } from "node:fs/promises";
 import type { Logger } from "pino";
 import type { Clock } from "../app/protocol/pace.ts";
+import type { Builds } from "./builds.ts";
 import {
   type Docker,
   ownedContainers,
@@ -13,13 +14,21 @@ import { readRecords } from "./record.ts";
 
 const everyMs = 10 * 60_000;
 
-type Parts = { docker: Docker; clock: Clock; log: Logger; data: string; identity: string };
+type Parts = {
+  docker: Docker;
+  clock: Clock;
+  log: Logger;
+  data: string;
+  identity: string;
+  builds: Builds;
+};
 
 /** Removes what a dead daemon left: at once at the start, and now and then, until `signal` aborts. */
 export async function sweepLoop(parts: Parts, signal: AbortSignal) {
   while (!signal.aborted) {
     try {
       await sweep(parts);
+      await parts.builds.sweep();
     } catch (error) {
       parts.log.warn({ err: error }, "the sweep failed; it runs again at its next turn");
     }

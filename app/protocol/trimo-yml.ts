@@ -2,7 +2,7 @@ import { z } from "zod";
 import { AgentName, ImageName } from "./names.ts";
 
 /** `cpus` in cores, memory and disk as `512m` or `4g`, `minutes` for the whole run. */
-const size = z.string().regex(/^[1-9][0-9]{0,5}[mg]$/, "a size such as 512m or 4g");
+export const size = z.string().regex(/^[1-9][0-9]{0,5}[mg]$/, "a size such as 512m or 4g");
 export const Limits = z.strictObject({
   cpus: z.number().positive().max(512),
   memory: size,
@@ -44,9 +44,18 @@ const Source = z.union([
 ]);
 
 /** `.github/trimo.yml` at the default branch. Every key is optional; unknown ones are mistakes. */
-export const TrimoYml = z.strictObject({
+const Keys = z.strictObject({
   agent: AgentName.optional(),
   image: ImageName.optional(),
+  /** A Dockerfile in the repository, built on the machine from the default branch; its root is the context. */
+  build: z
+    .string()
+    .max(200)
+    .regex(
+      /^(?!.*(?:^|\/)\.\.(?:\/|$))[A-Za-z0-9_.][A-Za-z0-9_./-]*$/,
+      "the path of a Dockerfile, such as .trimo/Dockerfile",
+    )
+    .optional(),
   labels: z
     .record(
       z.string().min(1).max(50),
@@ -80,6 +89,10 @@ export const TrimoYml = z.strictObject({
   verify: z.array(z.string().min(1).max(verifyLengthMax)).max(verifyMax).optional(),
   limits: Limits.partial().optional(),
   egress: z.strictObject({ allow: z.array(HostPort).max(100) }).optional(),
+});
+export const TrimoYml = Keys.refine(({ image, build }) => !(image && build), {
+  path: ["build"],
+  message: "`image` and `build` exclude each other: keep one",
 });
 export type TrimoYml = z.infer<typeof TrimoYml>;
 
@@ -123,7 +136,7 @@ export function readTrimoYml(
   const parsed = TrimoYml.safeParse(told);
   if (parsed.success) return { config: parsed.data, mistakes: [] };
   // Who may what holds also while something else is wrong: a mistake must not open a door.
-  const commands = TrimoYml.shape.commands.safeParse((told as { commands?: unknown }).commands);
+  const commands = Keys.shape.commands.safeParse((told as { commands?: unknown }).commands);
   const issues = parsed.error.issues.slice(0, mistakesMax) as Issue[];
   return {
     config: commands.success && commands.data ? { commands: commands.data } : {},

@@ -6,4 +6,8 @@ NO_PROXY=localhost,127.0.0.1,::1 no_proxy=$NO_PROXY
 LANG=C.UTF-8 TERM=dumb CI=true GIT_TERMINAL_PROMPT=0 GIT_EDITOR=true GIT_PAGER=cat PAGER=cat
 export PATH HTTP_PROXY HTTPS_PROXY http_proxy https_proxy NO_PROXY no_proxy
 export LANG TERM CI GIT_TERMINAL_PROMPT GIT_EDITOR GIT_PAGER PAGER
+# What goes out is checked against this image's certificates, the building machine's extra ones among them.
+NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt SSL_CERT_FILE=$NODE_EXTRA_CA_CERTS
+REQUESTS_CA_BUNDLE=$NODE_EXTRA_CA_CERTS PIP_CERT=$NODE_EXTRA_CA_CERTS
+export NODE_EXTRA_CA_CERTS SSL_CERT_FILE REQUESTS_CA_BUNDLE PIP_CERT
 umask 022

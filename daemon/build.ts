@@ -1,0 +1,160 @@
+import type { Readable } from "node:stream";
+import { type Docker, DockerError, translate } from "./container.ts";
+import { instructionsOf } from "./dockerfile.ts";
+
+/** What the engine is to make of a context. */
+export type Recipe = {
+  tag: string;
+  /** The Dockerfile's path in the context, and its text, to say which line a step is on. */
+  dockerfile: string;
+  text: string;
+  labels: Record<string, string>;
+  args: Record<string, string>;
+  /** `linux/arm64`; null: this engine's own. */
+  platform: string | null;
+  /** Every step anew, nothing from the cache. */
+  fresh: boolean;
+  limits: { cpus: number; memoryBytes: number } | null;
+};
+
+/** The Dockerfile is at fault; the message has step, line, output and the engine's own words. */
+export class BuildError extends Error {
+  /** The last layer that was made, kept as the cache of the next try. */
+  lastLayer: string | null = null;
+}
+
+export type Step = { step: number; steps: number; text: string };
+export type Built = { id: string; steps: number; cached: number };
+
+/** Of a failing step's output, what goes into its message. */
+const outputLinesMax = 40;
+const cpuPeriod = 100_000;
+
+/** Builds an image; `tell` hears each step. Aborting ends the build, and what it had made is removed. */
+export async function buildImage(
+  docker: Docker,
+  context: Readable,
+  recipe: Recipe,
+  tell: (step: Step) => void,
+  signal: AbortSignal,
+): Promise<Built> {
+  const before = await idOf(docker, recipe.tag);
+  const story = new Story(recipe, tell);
+  try {
+    const stream = await docker.buildImage(context, { ...optionsOf(recipe), abortSignal: signal });
+    await new Promise<void>((resolve, reject) => {
+      docker.modem.followProgress(
+        stream,
+        (error) => (error ? reject(error) : resolve()),
+        (event) => story.hear(event as Heard),
+      );
+    });
+  } catch (error) {
+    // What is not read any more must not be made any more.
+    context.destroy();
+    if (signal.aborted) throw signal.reason;
+    story.failed(error);
+  }
+  if (signal.aborted) throw signal.reason;
+  const built = story.end();
+  if (before && before !== built.id) await forgetOld(docker, before);
+  return built;
+}
+
+function optionsOf({ tag, dockerfile, labels, args, platform, fresh, limits }: Recipe) {
+  return {
+    t: tag,
+    dockerfile,
+    labels,
+    buildargs: args,
+    rm: true,
+    forcerm: true,
+    nocache: fresh,
+    ...(platform ? { platform } : {}),
+    ...(limits
+      ? {
+          memory: limits.memoryBytes,
+          memswap: limits.memoryBytes,
+          cpuperiod: cpuPeriod,
+          cpuquota: Math.round(limits.cpus * cpuPeriod),
+        }
+      : {}),
+  };
+}
+
+type Heard = { stream?: string; error?: string; aux?: { ID?: string } };
+
+/** What the engine says while it builds, as steps, output and an end. */
+class Story {
+  #recipe: Recipe;
+  #tell: (step: Step) => void;
+  #at: Step | null = null;
+  #lines: string[] = [];
+  #cached = 0;
+  #id = "";
+  #problem: string | null = null;
+  #layer: string | null = null;
+
+  constructor(recipe: Recipe, tell: (step: Step) => void) {
+    this.#recipe = recipe;
+    this.#tell = tell;
+  }
+
+  hear({ stream, error, aux }: Heard) {
+    if (error) this.#problem ??= error;
+    if (aux?.ID) this.#id = aux.ID;
+    for (const line of (stream ?? "").split("\n")) this.#line(line.trimEnd());
+  }
+
+  #line(line: string) {
+    const step = /^Step (\d+)\/(\d+) : (.*)$/.exec(line);
+    if (step) {
+      const [, number, steps, text = ""] = step;
+      this.#at = { step: Number(number), steps: Number(steps), text };
+      this.#lines = [];
+      return this.#tell(this.#at);
+    }
+    if (line === " ---> Using cache") this.#cached += 1;
+    this.#layer = /^ ---> ([0-9a-f]{12})$/.exec(line)?.[1] ?? this.#layer;
+    if (line && !/^ ---> |^Removing intermediate|^ *--->/.test(line))
+      this.#lines = [...this.#lines, line].slice(-outputLinesMax);
+  }
+
+  failed(error: unknown): never {
+    const translated = translate(error);
+    if (translated.kind === "disk_full" || translated.kind === "unavailable") throw translated;
+    const at = this.#at;
+    const line = at && instructionsOf(this.#recipe.text)[at.step - 1]?.line;
+    const where = at
+      ? `${this.#recipe.dockerfile}${line ? ` line ${line}` : ""}, step ${at.step} of ${at.steps}: ${at.text}`
+      : this.#recipe.dockerfile;
+    const told = new BuildError([where, ...this.#lines, translated.message].join("\n"));
+    told.lastLayer = this.#layer;
+    throw told;
+  }
+
+  end(): Built {
+    if (this.#problem !== null) this.failed(new Error(this.#problem));
+    // An engine that is stopped in the middle just ends the answer.
+    if (!this.#id) throw new DockerError("unavailable", "Docker ended before the image was built");
+    return { id: this.#id, steps: this.#at?.steps ?? 0, cached: this.#cached };
+  }
+}
+
+async function idOf(docker: Docker, tag: string): Promise<string | null> {
+  try {
+    return (await docker.getImage(tag).inspect()).Id;
+  } catch {
+    return null;
+  }
+}
+
+/** The image that had the tag before, unless something still uses it. */
+async function forgetOld(docker: Docker, id: string) {
+  try {
+    const { RepoTags } = await docker.getImage(id).inspect();
+    if (RepoTags.length === 0) await docker.getImage(id).remove();
+  } catch {
+    // A container or another image stands on it; it goes with that.
+  }
+}

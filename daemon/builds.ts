@@ -1,0 +1,243 @@
+import { createHash } from "node:crypto";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import type { Clock } from "../app/protocol/pace.ts";
+import { matchesAny } from "../app/protocol/pattern.ts";
+import { BuildError, buildImage } from "./build.ts";
+import { bytesOf, type Config } from "./config.ts";
+import type { Docker } from "./container.ts";
+import { type Context, commitContext } from "./context.ts";
+import { imagesOf } from "./dockerfile.ts";
+import {
+  baseImage,
+  buildBase,
+  contractLabel,
+  contractVersion,
+  imageSize,
+  isBaseCurrent,
+  proxyArgs,
+} from "./image.ts";
+
+// The images that repositories ask for with `build:`: made from the default branch's commit in the
+// mirror, named by a hash of all that goes in, so that one build serves every run that waits for it
+// and every run after. What no run has used for a while is removed.
+
+/** A change of how images are made is a change of what goes in. */
+const recipeVersion = "1";
+/** `trimo-build/OWNER-NAME:KEY`. */
+const prefix = "trimo-build";
+const buildLabel = "dev.trimo.build";
+
+/** Why this machine does not build it: a sentence. */
+export class BuildRefused extends Error {}
+
+export type Wanted = { repository: string; mirror: string; sha: string; dockerfile: string };
+type Parts = { docker: Docker; config: Config; identity: string; clock: Clock; log: Logger };
+type UnderWay = {
+  made: Promise<void>;
+  stop: AbortController;
+  waiting: Set<(line: string) => void>;
+};
+
+export type Builds = ReturnType<typeof createBuilds>;
+
+export function createBuilds(parts: Parts) {
+  const { docker, config, clock, log } = parts;
+  const underWay = new Map<string, UnderWay>();
+  const used = readUsed(config.data);
+  let turn: Promise<unknown> = Promise.resolve();
+
+  const note = (image: string) => {
+    used[image] = clock.now();
+    writeUsed(config.data, used);
+  };
+
+  function begin(tag: string, wanted: Wanted, context: Context): UnderWay {
+    const stop = new AbortController();
+    const waiting = new Set<(line: string) => void>();
+    const say = (line: string) => waiting.forEach((tell) => void tell(line));
+    const limitMs = limitsOf(config).minutes * 60_000;
+    // One at a time: each may take all that a build may.
+    const made = turn.then(async () => {
+      const late = AbortSignal.timeout(limitMs);
+      try {
+        await make(parts, tag, wanted, context, say, AbortSignal.any([stop.signal, late]));
+      } catch (error) {
+        if (error instanceof BuildError && error.lastLayer) note(error.lastLayer);
+        if (late.aborted) throw new BuildError(`the build took more than ${limitMs / 60_000} min`);
+        throw error;
+      } finally {
+        underWay.delete(tag);
+      }
+    });
+    turn = made.catch(() => {});
+    const entry = { made, stop, waiting };
+    underWay.set(tag, entry);
+    return entry;
+  }
+
+  return {
+    /** The image's name if it is there already; null: it must be built, or cannot be. */
+    async known(wanted: Wanted): Promise<string | null> {
+      const { tag } = await planned(parts, wanted);
+      return (await isThere(docker, tag)) ? tag : null;
+    },
+
+    /** The image's name, once it is there; `say` hears how far the build is. */
+    async image(wanted: Wanted, say: (line: string) => void, signal: AbortSignal): Promise<string> {
+      if (config.builds === false)
+        throw new BuildRefused(
+          "This machine builds no images: its daemon.yml says `builds: false`.",
+        );
+      const { tag, context } = await planned(parts, wanted);
+      note(tag);
+      if (await isThere(docker, tag)) return tag;
+      const entry = underWay.get(tag) ?? begin(tag, wanted, context);
+      if (entry.waiting.size > 0) say("another run's build of the same image is under way");
+      entry.waiting.add(say);
+      try {
+        await Promise.race([entry.made, aborted(signal)]);
+        return tag;
+      } finally {
+        entry.waiting.delete(say);
+        // Nobody waits for it any more.
+        if (entry.waiting.size === 0) entry.stop.abort(new Error("nobody waits for the build"));
+      }
+    },
+
+    /** Removes what no run has used for `days`, and then the longest unused over the disk's share. */
+    async sweep() {
+      const { days, disk } = limitsOf(config);
+      const base = await imageSize(docker, baseImage);
+      let bytes = 0;
+      const newestFirst = Object.entries(used).toSorted(([, a], [, b]) => b - a);
+      for (const [image, usedAt] of newestFirst) {
+        const size = underWay.has(image) ? 0 : await imageSize(docker, image);
+        if (size === null) {
+          delete used[image];
+          continue;
+        }
+        const own = Math.max(0, size - (base ?? 0));
+        bytes += own;
+        const old = clock.now() - usedAt > days * 86_400_000;
+        if (!old && bytes <= bytesOf(disk)) continue;
+        log.info({ image, bytes: own, old }, "removing an image that was built here");
+        // One that a container stands on is refused, and goes at another turn.
+        const gone = await docker
+          .getImage(image)
+          .remove()
+          .then(() => true)
+          .catch(() => false);
+        if (gone) delete used[image];
+        if (gone) bytes -= own;
+      }
+      writeUsed(config.data, used);
+    },
+  };
+}
+
+/** Name and context; throws when the Dockerfile takes from an image that this machine may not start. */
+async function planned({ config, docker }: Parts, wanted: Wanted) {
+  const context = await commitContext(wanted.mirror, wanted.sha, wanted.dockerfile);
+  const { images, unclear } = imagesOf(context.text);
+  const [first] = unclear;
+  if (first)
+    throw new BuildRefused(
+      `${wanted.dockerfile} line ${first.line}: name the image without a variable, so that it can be looked up in daemon.yml: ${first.text}`,
+    );
+  const foreign = images.filter((image) => !matchesAny(image, config.images));
+  if (foreign.length > 0)
+    throw new BuildRefused(
+      `${wanted.dockerfile} takes from ${foreign.join(", ")}; this machine may start ${config.images.join(", ")}`,
+    );
+  if (images.includes(baseImage) && !(await isBaseCurrent(docker)))
+    await buildBase(docker, () => {});
+  const ids = await Promise.all(
+    images.map(async (image) => `${image} ${await idOf(docker, image)}`),
+  );
+  const key = createHash("sha256")
+    .update([recipeVersion, context.hash, ...ids].join("\n"))
+    .digest("hex")
+    .slice(0, 20);
+  const name = wanted.repository
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-|-$/g, "");
+  return { context, tag: `${prefix}/${name}:${key}` };
+}
+
+async function make(
+  { docker, config, identity, log }: Parts,
+  tag: string,
+  { repository, sha, dockerfile }: Wanted,
+  context: Context,
+  say: (line: string) => void,
+  signal: AbortSignal,
+) {
+  if (signal.aborted) throw signal.reason;
+  const { cpus, memory } = limitsOf(config);
+  const startedAt = Date.now();
+  say(`building the image of ${dockerfile}`);
+  log.info({ repository, sha, tag }, "building an image");
+  const recipe = {
+    tag,
+    dockerfile,
+    text: context.text,
+    labels: { [buildLabel]: identity, "dev.trimo.repository": repository },
+    args: proxyArgs(),
+    platform: null,
+    fresh: false,
+    limits: { cpus, memoryBytes: bytesOf(memory) },
+  };
+  const tell = ({ step, steps, text }: { step: number; steps: number; text: string }) =>
+    say(`image step ${step} of ${steps}: ${text.slice(0, 200)}`);
+  const { cached, steps } = await buildImage(docker, context.tar(), recipe, tell, signal);
+  const seconds = ((Date.now() - startedAt) / 1000).toFixed(1);
+  say(`image built in ${seconds} s, ${cached} of ${steps} steps from the cache`);
+}
+
+/** What a build may take where daemon.yml does not say. */
+const defaults = { cpus: 2, memory: "4g", minutes: 20, disk: "20g", days: 14 };
+function limitsOf({ builds }: Config) {
+  return { ...defaults, ...(builds === false ? {} : builds) };
+}
+
+async function isThere(docker: Docker, tag: string): Promise<boolean> {
+  return (await idOf(docker, tag)) !== null;
+}
+
+async function idOf(docker: Docker, image: string): Promise<string | null> {
+  try {
+    const { Id, Config } = await docker.getImage(image).inspect();
+    const follows = Config.Labels?.[contractLabel] === contractVersion;
+    return image.startsWith(`${prefix}/`) && !follows ? null : Id;
+  } catch (error) {
+    if ((error as { statusCode?: number }).statusCode === 404) return null;
+    throw error;
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const stop = () => reject(signal.reason ?? new Error("aborted"));
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+  });
+}
+
+/** When a run last used each image that was built here; kept over restarts. */
+function readUsed(data: string): Record<string, number> {
+  try {
+    return JSON.parse(readFileSync(join(data, "images.json"), "utf8"));
+  } catch {
+    // The first start, or a file cut short: then they begin to age now.
+    return {};
+  }
+}
+
+function writeUsed(data: string, used: Record<string, number>) {
+  const path = join(data, "images.json");
+  writeFileSync(`${path}.new`, JSON.stringify(used), { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
