@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import { stripVTControlCharacters } from "node:util";
 import { type Docker, DockerError, translate } from "./container.ts";
 import { instructionsOf } from "./dockerfile.ts";
 
@@ -103,7 +104,8 @@ class Story {
   hear({ stream, error, aux }: Heard) {
     if (error) this.#problem ??= error;
     if (aux?.ID) this.#id = aux.ID;
-    for (const line of (stream ?? "").split("\n")) this.#line(line.trimEnd());
+    for (const line of (stream ?? "").split("\n"))
+      this.#line(stripVTControlCharacters(line).trimEnd());
   }
 
   #line(line: string) {
