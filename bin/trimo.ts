@@ -54,6 +54,14 @@ image
     (await import("./image.ts")).runImageBuild(dir, options),
   );
 image
+  .command("init [dir]")
+  .description("writes Dockerfile, preboot.sh and trimo.yml for the repository in DIR")
+  .option("--force", "write over what is there")
+  .option("--json", "the result as JSON")
+  .action(async (dir: string | undefined, options) =>
+    (await import("./image-init.ts")).runImageInit(dir, options),
+  );
+image
   .command("check <image>")
   .description("starts an image as a run would, and says what is wrong with it and how to mend it")
   .option("--preboot-seconds <n>", "what preboot may take", "300")

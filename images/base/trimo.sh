@@ -1,6 +1,6 @@
 # Environment of the agent's login shell. What an image adds to /etc/profile.d/ reaches it as well;
 # what it sets by ENV does not, since the switch of the user clears that.
-PATH="/opt/trimo/bin:/home/agent/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH="/opt/trimo/bin:/home/agent/.local/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 HTTP_PROXY=http://127.0.0.1:3128 HTTPS_PROXY=$HTTP_PROXY http_proxy=$HTTP_PROXY https_proxy=$HTTP_PROXY
 NO_PROXY=localhost,127.0.0.1,::1 no_proxy=$NO_PROXY
 LANG=C.UTF-8 TERM=dumb CI=true GIT_TERMINAL_PROMPT=0 GIT_EDITOR=true GIT_PAGER=cat PAGER=cat

@@ -1,0 +1,48 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { planImage } from "../daemon/init/plan.ts";
+import { readProject } from "../daemon/init/project.ts";
+
+const trimoYml = ".github/trimo.yml";
+
+/** `trimo image init`: writes a repository's image, and says why it is so. */
+export async function runImageInit(
+  folder: string | undefined,
+  options: { force?: boolean; json?: boolean },
+) {
+  const root = resolve(folder ?? ".");
+  if (!existsSync(root) || !statSync(root).isDirectory())
+    throw new Error(`${root} is no folder: name the repository's.`);
+  const { files, why, missing } = planImage(readProject(root));
+  const own = existsSync(join(root, trimoYml)) && !options.force;
+  if (own) {
+    delete files[trimoYml];
+    missing.push(`${trimoYml} is yours and stays: it needs the line \`build: .trimo/Dockerfile\`.`);
+  }
+  const changed = Object.keys(files).filter(
+    (path) =>
+      existsSync(join(root, path)) && readFileSync(join(root, path), "utf8") !== files[path],
+  );
+  if (changed.length > 0 && !options.force)
+    throw new Error(
+      `${changed.join(", ")} ${changed.length === 1 ? "is" : "are"} here already and would change.\n  Nothing was written. --force writes over ${changed.length === 1 ? "it" : "them"}.`,
+    );
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    writeFileSync(join(root, path), text);
+    if (path.endsWith(".sh")) chmodSync(join(root, path), 0o755);
+  }
+  if (options.json)
+    return print(JSON.stringify({ files: Object.keys(files), why, missing }, null, 2));
+  for (const path of Object.keys(files)) print(`✔ ${path}`);
+  for (const sentence of why) print(`  ${sentence}`);
+  for (const sentence of missing) print(`! ${sentence}`);
+  const name = basename(root)
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-");
+  print(`next: trimo image build ${folder ?? "."} && trimo image check trimo/${name}:dev`);
+}
+
+function print(line: string) {
+  process.stdout.write(`${line}\n`);
+}
