@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config";
 // Three kinds of tests, told apart by their names:
 //   *.test.ts         unit: pure, no process, no network
 //   *.border.test.ts  one part against the real thing: git, libsql, HTTP
+//   *.images.test.ts  projects in big images, made from Debian's and npm's packages: npm run test:images
 //   *.way.test.ts     the whole way: label → container → check run; needs Docker and the base image
 export default defineConfig({
   test: {
@@ -11,10 +12,23 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/**/*.border.test.ts", "test/**/*.way.test.ts"],
+          exclude: [
+            "test/**/*.border.test.ts",
+            "test/**/*.way.test.ts",
+            "test/**/*.images.test.ts",
+            "test/**/fixtures/**",
+          ],
         },
       },
       { test: { name: "border", include: ["test/**/*.border.test.ts"], testTimeout: 60_000 } },
+      {
+        test: {
+          name: "images",
+          include: ["test/**/*.images.test.ts"],
+          testTimeout: 600_000,
+          fileParallelism: false,
+        },
+      },
       {
         test: {
           name: "way",

@@ -1,7 +1,7 @@
 import type { Readable } from "node:stream";
 import { stripVTControlCharacters } from "node:util";
 import { type Docker, DockerError, translate } from "./container.ts";
-import { instructionsOf } from "./dockerfile.ts";
+import { type Instruction, instructionsOf } from "./dockerfile.ts";
 
 /** What the engine is to make of a context. */
 export type Recipe = {
@@ -88,6 +88,7 @@ type Heard = { stream?: string; error?: string; aux?: { ID?: string } };
 /** What the engine says while it builds, as steps, output and an end. */
 class Story {
   #recipe: Recipe;
+  #instructions: Instruction[];
   #tell: (step: Step) => void;
   #at: Step | null = null;
   #lines: string[] = [];
@@ -98,6 +99,7 @@ class Story {
 
   constructor(recipe: Recipe, tell: (step: Step) => void) {
     this.#recipe = recipe;
+    this.#instructions = instructionsOf(recipe.text);
     this.#tell = tell;
   }
 
@@ -111,8 +113,10 @@ class Story {
   #line(line: string) {
     const step = /^Step (\d+)\/(\d+) : (.*)$/.exec(line);
     if (step) {
-      const [, number, steps, text = ""] = step;
-      this.#at = { step: Number(number), steps: Number(steps), text };
+      const [, number, , text = ""] = step;
+      // The engine counts the labels that it was given as steps of its own.
+      if (Number(number) > this.#instructions.length) return;
+      this.#at = { step: Number(number), steps: this.#instructions.length, text };
       this.#lines = [];
       return this.#tell(this.#at);
     }
@@ -126,7 +130,7 @@ class Story {
     const translated = translate(error);
     if (translated.kind === "disk_full" || translated.kind === "unavailable") throw translated;
     const at = this.#at;
-    const line = at && instructionsOf(this.#recipe.text)[at.step - 1]?.line;
+    const line = at && this.#instructions[at.step - 1]?.line;
     const where = at
       ? `${this.#recipe.dockerfile}${line ? ` line ${line}` : ""}, step ${at.step} of ${at.steps}: ${at.text}`
       : this.#recipe.dockerfile;
@@ -139,7 +143,11 @@ class Story {
     if (this.#problem !== null) this.failed(new Error(this.#problem));
     // An engine that is stopped in the middle just ends the answer.
     if (!this.#id) throw new DockerError("unavailable", "Docker ended before the image was built");
-    return { id: this.#id, steps: this.#at?.steps ?? 0, cached: this.#cached };
+    return {
+      id: this.#id,
+      steps: this.#at?.steps ?? 0,
+      cached: Math.min(this.#cached, this.#instructions.length),
+    };
   }
 }
 

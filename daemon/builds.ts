@@ -6,7 +6,7 @@ import type { Clock } from "../app/protocol/pace.ts";
 import { matchesAny } from "../app/protocol/pattern.ts";
 import { BuildError, buildImage } from "./build.ts";
 import { bytesOf, type Config } from "./config.ts";
-import type { Docker } from "./container.ts";
+import { type Docker, translate } from "./container.ts";
 import { type Context, commitContext } from "./context.ts";
 import { imagesOf } from "./dockerfile.ts";
 import {
@@ -214,7 +214,7 @@ async function idOf(docker: Docker, image: string): Promise<string | null> {
     return image.startsWith(`${prefix}/`) && !follows ? null : Id;
   } catch (error) {
     if ((error as { statusCode?: number }).statusCode === 404) return null;
-    throw error;
+    throw translate(error);
   }
 }
 

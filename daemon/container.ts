@@ -14,6 +14,18 @@ export class DockerError extends Error {
   }
 }
 
+const folders = new WeakMap<Docker, string>();
+/** Where the engine keeps images, containers and volumes; asked once, for it takes a while to say. */
+export async function engineFolder(docker: Docker): Promise<string> {
+  const known = folders.get(docker);
+  if (known) return known;
+  return await translated(async () => {
+    const { DockerRootDir } = (await docker.info()) as { DockerRootDir: string };
+    folders.set(docker, DockerRootDir);
+    return DockerRootDir;
+  });
+}
+
 /** `DOCKER_HOST`, or the usual socket. */
 export function connectDocker(): Docker {
   return new Dockerode();

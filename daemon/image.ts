@@ -18,7 +18,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { buildImage } from "./build.ts";
-import type { Docker } from "./container.ts";
+import { type Docker, translate } from "./container.ts";
 import { folderContext } from "./context.ts";
 
 const run = promisify(execFile);
@@ -189,7 +189,7 @@ async function inspect(docker: Docker, name: string) {
     return await docker.getImage(name).inspect();
   } catch (error) {
     if ((error as { statusCode?: number }).statusCode === 404) return null;
-    throw error;
+    throw translate(error);
   }
 }
 

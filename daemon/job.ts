@@ -18,6 +18,7 @@ import {
   type Container,
   type Docker,
   DockerError,
+  engineFolder,
   imageLabels,
   removeContainer,
   removeVolume,
@@ -79,6 +80,9 @@ const settleMsMax = 10 * 60_000;
 /** A container that ends before it has read its task is begun again this often. */
 const beginningsMax = 2;
 const fetchTriesMax = 4;
+/** How long an engine that does not answer is waited for before the run fails. */
+const dockerAwayMsMax = 3 * 60_000;
+const awaysMax = 5;
 
 type Work = Parts & {
   job: Job;
@@ -91,6 +95,8 @@ type Work = Parts & {
   over: AbortController;
   token: () => Promise<string>;
   hub: Hub;
+  /** How often Docker has gone while the run was about to begin. */
+  aways: number;
 };
 
 /**
@@ -141,6 +147,7 @@ export async function runJob(
       (text) => outbox.add({ type: "comment", text: redact(text, secrets) }),
       parts.clock,
     ),
+    aways: 0,
   };
   const loops = beginLoops(work, mode);
   try {
@@ -170,6 +177,25 @@ function beginLoops(work: Work, mode: Mode): Promise<void>[] {
   return [sending, keepLease(server, clock, run, on, over.signal)];
 }
 
+const isAway = (error: unknown): boolean =>
+  error instanceof DockerError && error.kind === "unavailable";
+
+/** Whether it answers again before long, and the run is still wanted. */
+async function dockerIsBack({ docker, clock, outbox, over, cancel }: Work): Promise<boolean> {
+  outbox.add({ type: "notice", text: "Docker does not answer; waiting for it" });
+  const until = clock.now() + dockerAwayMsMax;
+  const stop = AbortSignal.any([over.signal, cancel.signal]);
+  for (let tries = 0; clock.now() < until && !stop.aborted; tries++) {
+    await clock.sleep(backoffMs(tries, 250, 5_000, Math.random()), stop);
+    const answers = await docker.ping().then(
+      () => true,
+      () => false,
+    );
+    if (answers) return !stop.aborted;
+  }
+  return false;
+}
+
 type Begun = {
   container: Container;
   carrier: Promise<Carrier | null> | null;
@@ -186,6 +212,11 @@ async function execute(work: Work, mode: Mode, tries: number): Promise<Settle | 
     begun ??= await begin(work);
   } catch (error) {
     if (work.over.signal.aborted) return null;
+    // Nothing has happened yet: a Docker that is being restarted is waited for.
+    if (isAway(error) && work.aways++ < awaysMax && (await dockerIsBack(work))) {
+      await removeBox(work.docker, work.job, work.record.containerId);
+      return await execute(work, mode, tries);
+    }
     return ended(work, refusalOf(work, error), { head: null, changed: false });
   }
   const { gate, plan } = begun;
@@ -302,8 +333,7 @@ function recordBox({ job, folder, record }: Work, plan: Plan) {
 
 /** With less than this free nothing is begun: what is under way needs it. */
 async function needRoom({ config, docker }: Work) {
-  const { DockerRootDir } = (await docker.info()) as { DockerRootDir: string };
-  for (const folder of [config.data, DockerRootDir]) {
+  for (const folder of [config.data, await engineFolder(docker)]) {
     // An engine elsewhere: its disk is not ours to look at.
     const found = await statfs(folder).catch(() => null);
     if (!found || found.bavail * found.bsize >= reserveBytes) continue;

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import {
   appendFileSync,
   createWriteStream,
@@ -112,7 +112,12 @@ export async function startRig(options: {
         .trim();
     },
     /** Starts (or starts again) the daemon `name`, which must be enrolled with `token`. */
-    startDaemon(name: string, token: string, yml: DaemonYml): Program {
+    startDaemon(
+      name: string,
+      token: string,
+      yml: DaemonYml,
+      more: Record<string, string> = {},
+    ): Program {
       const config = join(folder, `${name}.yml`);
       writeFileSync(config, stringify({ github: github.url, ...yml }));
       const env = {
@@ -121,8 +126,17 @@ export async function startRig(options: {
         TRIMO_TOKEN: token,
         TRIMO_DATA: join(folder, name),
         LOG_LEVEL: process.env.TRIMO_TEST_LOG ?? "info",
+        ...more,
       };
       return start(name, ["daemon", "--config", config], env);
+    },
+    /** Runs `trimo …` to its end. */
+    run(...args: string[]): { exit: number; output: string; errors: string } {
+      const { status, stdout, stderr } = spawnSync(process.execPath, [...trimo, ...args], {
+        cwd: root,
+        encoding: "utf8",
+      });
+      return { exit: status ?? -1, output: stdout, errors: stderr };
     },
     async stop() {
       for (const program of [...running]) await program.kill("SIGKILL");

@@ -43,13 +43,6 @@ const options = {
 } as const;
 type Flags = ReturnType<typeof parse>["values"];
 
-try {
-  await main(process.argv.slice(2));
-} catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
-}
-
 function parse(args: string[]) {
   return parseArgs({ args, options, allowPositionals: true });
 }
@@ -64,10 +57,7 @@ async function main(args: string[]) {
   if (flags.repo && flags.repo.toLowerCase() !== run.repository.toLowerCase())
     throw new Refused(`Trimo: only ${run.repository} is in reach of this run.`);
   const command = commands[noun === "api" ? "api" : `${noun} ${verb}`];
-  if (!command)
-    throw new Refused(
-      `Trimo: \`gh ${[noun, verb].join(" ").trim()}\` is not for runs.\n\n${usage}`,
-    );
+  if (!command) throw unknown(noun, verb);
   await command(run, flags, noun === "api" ? verb : target);
 }
 
@@ -75,9 +65,14 @@ function parsed(args: string[]) {
   try {
     return parse(args);
   } catch (error) {
+    const [noun = "", verb = ""] = args.filter((word) => !word.startsWith("-"));
+    if (noun !== "api" && !commands[`${noun} ${verb}`]) throw unknown(noun, verb);
     throw new Refused(`Trimo: ${(error as Error).message}\n\n${usage}`);
   }
 }
+
+const unknown = (noun: string, verb: string) =>
+  new Refused(`Trimo: \`gh ${`${noun} ${verb}`.trim()}\` is not for runs.\n\n${usage}`);
 
 type Where = { repository: string; branch: string; issue: number | null };
 type Command = (run: Where, flags: Flags, target: string | undefined) => Promise<void>;
@@ -311,4 +306,12 @@ function send(method: string, path: string, accept: string, body: string): Promi
 
 function print(text: string) {
   process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
+}
+
+// Last: what it uses is there by then.
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
 }

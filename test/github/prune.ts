@@ -26,6 +26,8 @@ const used: Record<string, string[]> = {
   "/repos/{owner}/{repo}/git/ref/{ref}": ["get"],
   "/repos/{owner}/{repo}/git/refs": ["post"],
   "/repos/{owner}/{repo}/git/refs/{ref}": ["delete"],
+  "/repos/{owner}/{repo}/issues": ["get"],
+  "/repos/{owner}/{repo}/issues/{issue_number}": ["get"],
   "/repos/{owner}/{repo}/issues/comments/{comment_id}": ["patch"],
   "/repos/{owner}/{repo}/issues/comments/{comment_id}/reactions": ["post"],
   "/repos/{owner}/{repo}/issues/{issue_number}/comments": ["get", "post"],
