@@ -487,7 +487,7 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
 /** The least for each purpose; what the App itself was not given cannot be asked for. */
 const tokenPermissions = {
   push: { contents: "write" },
-  read: { contents: "read", issues: "read", pull_requests: "read", checks: "read" },
+  read: { issues: "read", pull_requests: "read", checks: "read" },
 } as const satisfies Record<TokenPurpose, object>;
 
 /** Of one kind of words under one issue; older ones of a longer thread are left out. */

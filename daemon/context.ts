@@ -18,10 +18,11 @@ const bytesMax = 2 * 2 ** 30;
 export type Context = {
   /** The Dockerfile's text. */
   text: string;
-  /** Of everything that goes in, names and modes with it. */
-  hash: string;
   tar(): Readable;
 };
+
+/** Of a commit, with a hash of everything that goes in, names and modes with it. */
+export type CommitContext = Context & { hash: string };
 
 /** Why there is nothing to build from: a sentence. */
 export class ContextError extends Error {}
@@ -50,9 +51,7 @@ export async function folderContext(folder: string, dockerfile: string): Promise
   for (const name of ignoreFilesOf(dockerfile))
     rules ??= await readFile(join(folder, name), "utf8").catch(() => null);
   const files = await list(folder, filterOf(rules, dockerfile));
-  const hash = createHash("sha256").update(dockerfile).update(text);
-  for (const { path, size, mode } of files) hash.update(`${path} ${size} ${mode}\n`);
-  return { text, hash: hash.digest("hex"), tar: () => packFolder(folder, files) };
+  return { text, tar: () => packFolder(folder, files) };
 }
 
 type File = { path: string; size: number; mode: number; link: string | null };
@@ -112,7 +111,7 @@ export async function commitContext(
   mirror: string,
   sha: string,
   dockerfile: string,
-): Promise<Context> {
+): Promise<CommitContext> {
   const git = gitIn(mirror, null);
   const show = async (path: string) => await git(["show", `${sha}:${path}`]).catch(() => null);
   const text = await show(dockerfile);

@@ -189,8 +189,8 @@ describe("a run in an image", () => {
 });
 
 describe("trimo image check", () => {
-  const check = (name: string) => {
-    const { exit, output } = rig.run(
+  const check = async (name: string) => {
+    const { exit, output } = await rig.run(
       "image",
       "check",
       tag(name),
@@ -212,14 +212,14 @@ describe("trimo image check", () => {
     ["dies", "service_died", "foreground of its start-service line"],
     ["gitless", "image_broken", "FROM trimo/base"],
     ["foreign", "start", "kind of processor"],
-  ])("of %s finds %s with its mend, and ends with 1", (name, code, mend) => {
-    const { exit, findings } = check(name);
+  ])("of %s finds %s with its mend, and ends with 1", async (name, code, mend) => {
+    const { exit, findings } = await check(name);
     expect(exit).toBe(1);
     expect(findings[0]).toMatchObject({ level: "fail", code });
     expect(findings[0]?.mend).toContain(mend);
   });
-  test("finds what an image hides", () => {
-    const { exit, findings } = check("sneaky");
+  test("finds what an image hides", async () => {
+    const { exit, findings } = await check("sneaky");
     expect(exit).toBe(1);
     const found = findings.map(({ level, code }) => `${level} ${code}`);
     expect(found.sort()).toEqual([
@@ -231,45 +231,45 @@ describe("trimo image check", () => {
     ]);
     expect(JSON.stringify(findings)).toContain("SECRET_URL");
   });
-  test("of a good one finds nothing, and leaves nothing behind", () => {
-    const { exit, findings } = check("good");
+  test("of a good one finds nothing, and leaves nothing behind", async () => {
+    const { exit, findings } = await check("good");
     expect([exit, findings]).toEqual([0, []]);
     expect(docker("ps", "-aq", "--filter", "label=dev.trimo.run")).toEqual([]);
   });
-  test("says what to do about an image that is not there", () => {
-    const { exit, errors } = rig.run("image", "check", "trimo/nowhere:1");
+  test("says what to do about an image that is not there", async () => {
+    const { exit, errors } = await rig.run("image", "check", "trimo/nowhere:1");
     expect(exit).toBe(1);
     expect(errors).toContain("trimo image build DIR --tag trimo/nowhere:1");
   });
 });
 
 describe("trimo image build", () => {
-  test("names the Dockerfile's line, the step and the output when it fails", () => {
+  test("names the Dockerfile's line, the step and the output when it fails", async () => {
     const folder = join(made, "broken");
     mkdirSync(folder);
     writeFileSync(
       join(folder, "Dockerfile"),
       `# one\n${base}\nRUN echo fine\n\n# two\nRUN echo the reason \\\n  && false\n`,
     );
-    const { exit, errors } = rig.run("image", "build", folder);
+    const { exit, errors } = await rig.run("image", "build", folder);
     expect(exit).toBe(1);
     expect(errors).toContain("Dockerfile line 7, step 3 of 3");
     expect(errors).toContain("the reason");
     expect(errors).toContain("returned a non-zero code: 1");
   });
-  test("says which folder had the tag before", () => {
+  test("says which folder had the tag before", async () => {
     const folder = join(made, "other");
     mkdirSync(folder);
     writeFileSync(join(folder, "Dockerfile"), `${base}RUN echo other\n`);
-    const first = rig.run("image", "build", join(made, "good"), "-t", "trimo/test-twice:1");
+    const first = await rig.run("image", "build", join(made, "good"), "-t", "trimo/test-twice:1");
     expect(first).toMatchObject({ exit: 0 });
-    const second = rig.run("image", "build", folder, "-t", "trimo/test-twice:1", "--json");
+    const second = await rig.run("image", "build", folder, "-t", "trimo/test-twice:1", "--json");
     expect(second.errors).toContain(`was built from ${join(made, "good")} until now`);
     expect(JSON.parse(second.output)).toMatchObject({ image: "trimo/test-twice:1" });
     docker("rmi", "-f", "trimo/test-twice:1");
   });
-  test("needs a Dockerfile", () => {
-    const { exit, errors } = rig.run("image", "build", dirname(made));
+  test("needs a Dockerfile", async () => {
+    const { exit, errors } = await rig.run("image", "build", dirname(made));
     expect(exit).toBe(1);
     expect(errors).toContain("trimo image init");
   });

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import {
   appendFileSync,
   createWriteStream,
@@ -130,13 +130,20 @@ export async function startRig(options: {
       };
       return start(name, ["daemon", "--config", config], env);
     },
-    /** Runs `trimo …` to its end. */
-    run(...args: string[]): { exit: number; output: string; errors: string } {
-      const { status, stdout, stderr } = spawnSync(process.execPath, [...trimo, ...args], {
-        cwd: root,
-        encoding: "utf8",
+    /** Runs `trimo …` to its end. Not at once: GitHub's stand-in lives in this very process. */
+    async run(...args: string[]): Promise<{ exit: number; output: string; errors: string }> {
+      return await new Promise((resolve) => {
+        const child = spawn(process.execPath, [...trimo, ...args], { cwd: root });
+        let output = "";
+        let errors = "";
+        child.stdout.on("data", (chunk) => {
+          output += chunk;
+        });
+        child.stderr.on("data", (chunk) => {
+          errors += chunk;
+        });
+        child.on("close", (exit) => resolve({ exit: exit ?? -1, output, errors }));
       });
-      return { exit: status ?? -1, output: stdout, errors: stderr };
     },
     async stop() {
       for (const program of [...running]) await program.kill("SIGKILL");

@@ -21,11 +21,11 @@ const readable = [
   /^\/issues(\/\d+(\/(comments|events|timeline|labels))?)?$/,
   /^\/issues\/comments(\/\d+)?$/,
   /^\/pulls(\/\d+(\/(files|commits|comments|reviews(\/\d+(\/comments)?)?|requested_reviewers))?)?$/,
-  /^\/commits\/[0-9a-f]{7,40}(\/(check-runs|check-suites|status|pulls))$/,
-  /^\/commits\/[\w.-]+(\/[\w.-]+)*\/(check-runs|status)$/,
+  /^\/commits\/[0-9a-f]{7,40}(\/(check-runs|check-suites))$/,
+  /^\/commits\/[\w.-]+(\/[\w.-]+)*\/(check-runs)$/,
   /^\/check-runs\/\d+(\/annotations)?$/,
   /^\/check-suites\/\d+(\/check-runs)?$/,
-  /^\/(labels|milestones|branches|tags)$/,
+  /^\/(labels|milestones)$/,
   /^\/milestones\/\d+$/,
 ];
 
@@ -138,23 +138,30 @@ async function fetchAnswer(
   });
   const at = hub.clock.now();
   if (response.status === 304 && before) return { ...before, at };
+  const body = await limited(response);
+  if (body === null) {
+    const message = `Trimo: the answer has more than ${answerBytesMax / 2 ** 20} MB; ask for less, by page.`;
+    const text = Buffer.from(JSON.stringify({ message }));
+    return { status: 502, type: "application/json", link: "", etag: "", body: text, at };
+  }
   return {
     status: response.status,
     type: response.headers.get("content-type") ?? "application/json",
     // Pages further on are asked for through here as well.
     link: (response.headers.get("link") ?? "").replaceAll(hub.api, "http://127.0.0.1:3128/github"),
     etag: response.headers.get("etag") ?? "",
-    body: await limited(response),
+    body,
     at,
   };
 }
 
-async function limited(response: Response): Promise<Buffer> {
+/** Null when it is too large: half of an answer would be taken for the whole. */
+async function limited(response: Response): Promise<Buffer | null> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of response.body ?? []) {
     bytes += (chunk as Uint8Array).length;
-    if (bytes > answerBytesMax) break;
+    if (bytes > answerBytesMax) return null;
     chunks.push(chunk as Uint8Array);
   }
   return Buffer.concat(chunks);

@@ -200,8 +200,11 @@ function environmentOf(
   const filled = pairs.map(
     ([name, value]) => [name, value.replace(/\$\{\w+:?-([^}]*)\}/g, "$1")] as const,
   );
+  const fromOutside = /(?<!\$)(?:\$\$)*\$(?:\{|[A-Za-z_])/;
   return Object.fromEntries(
-    filled.filter(([name, value]) => /^\w+$/.test(name) && value !== "" && !/\$[{\w]/.test(value)),
+    filled
+      .filter(([name, value]) => /^\w+$/.test(name) && value !== "" && !fromOutside.test(value))
+      .map(([name, value]) => [name, value.replaceAll("$$", "$")]),
   );
 }
 

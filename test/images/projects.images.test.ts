@@ -1,8 +1,9 @@
-import { execFileSync } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { docker, leftovers, type Program, type Rig, startRig, until } from "../rig.ts";
 
@@ -61,7 +62,7 @@ beforeAll(async () => {
   for (const { name, folder } of sources) {
     const copy = join(made, name);
     cpSync(folder, copy, { recursive: true, filter: (path) => !/node_modules|\.next$/.test(path) });
-    if (fixtureNames.includes(name)) trimo("image", "init", copy);
+    if (fixtureNames.includes(name)) await trimo("image", "init", copy);
     const git = (...args: string[]) => execFileSync("git", ["-C", copy, ...args]);
     git("init", "-q", "-b", "main");
     git("add", "-A");
@@ -90,10 +91,10 @@ afterAll(async () => {
   if (built.length > 0) docker("rmi", "-f", ...new Set(built));
 }, 120_000);
 
-function trimo(...args: string[]): string {
+async function trimo(...args: string[]): Promise<string> {
   const root = fileURLToPath(new URL("../..", import.meta.url));
   const command = ["--import", "tsx", "bin/trimo.ts", ...args];
-  return execFileSync(process.execPath, command, { cwd: root, encoding: "utf8" });
+  return (await promisify(execFile)(process.execPath, command, { cwd: root })).stdout;
 }
 
 async function begin(name: string, agent: string): Promise<number> {
@@ -134,7 +135,7 @@ describe("trimo image init", () => {
     expect(said).toMatch(/^✅/m);
     expect(said).toContain(name === "plain" ? "Not verified" : "✅ passed");
     const [image = ""] = imageOf(name);
-    const checked = JSON.parse(trimo("image", "check", image, "--json")) as Checked;
+    const checked = JSON.parse(await trimo("image", "check", image, "--json")) as Checked;
     expect(checked.ok).toBe(true);
     const services: Record<string, string[]> = {
       shop: ["postgres", "redis"],
@@ -175,12 +176,12 @@ describe("five containers at once", () => {
     expect(most).toBe(5);
   }, 900_000);
 
-  test("and Elasticsearch is among the services where it could be fetched", (context) => {
+  test("and Elasticsearch is among the services where it could be fetched", async (context) => {
     const [image = ""] = imageOf("go-postgres-elasticsearch");
     const look = "cat /opt/elasticsearch/missing 2>/dev/null || true";
     const [missing] = docker("run", "--rm", "--entrypoint", "bash", image, "-c", look);
     if (missing) context.skip(`no Elasticsearch: ${missing}`);
-    const checked = JSON.parse(trimo("image", "check", image, "--json")) as Checked;
+    const checked = JSON.parse(await trimo("image", "check", image, "--json")) as Checked;
     expect(checked.services.map(({ name }) => name)).toContain("elasticsearch");
   });
 });
