@@ -153,18 +153,23 @@ export function questionBody(run: Run): string {
 }
 
 /**
- * What an agent asked to have said under its pull request. Its Markdown stays, but no line of it is a
- * command, it calls nobody, and closes nothing.
+ * What an agent asked to have said under its pull request. Its Markdown stays, as a quotation: no line
+ * of it is a command or looks like Trimo's own, it calls nobody and closes nothing, and it shows no
+ * image, whose address could carry something out.
  */
 export function agentCommentBody(run: Run, text: string): string {
   const safe = text
     .replace(/[^\P{C}\n\t]/gu, "")
+    // Entities would become what is taken out below.
+    .replace(/&(?=#|\w+;)/g, "&amp;")
     .replace(/\/(?=trimo)/gi, "/ ")
-    .replace(/<!--/g, "&lt;!--")
+    .replace(/<(?=[A-Za-z!/?])/g, "&lt;")
+    .replace(/!(?=\[)/g, "!\u200b")
     .replace(/@(?=\w)/g, "@\u200b")
     .replace(/\b(close[sd]?|fix(?:e[sd])?|resolve[sd]?)\b/gi, "$1\u200b");
-  const by = `<sub>said by ${code(run.agent ?? "the agent")} in run ${run.number}</sub>`;
-  return `${by}\n\n${cut(safe, bytesMax - 1_000)}`;
+  const by = `<sub>${code(run.agent ?? "the agent")} says in run ${run.number}:</sub>`;
+  const quoted = cut(safe, bytesMax / 2).replace(/^/gm, "> ");
+  return `${by}\n\n${quoted}`;
 }
 
 /** What the services had to say when something failed: the end of each log, the dead first. */

@@ -79,7 +79,8 @@ function dockerfileOf(root: string, file: string | undefined): string {
   return found;
 }
 
-function slug(name: string): string {
+/** A folder's name as an image's. */
+export function slug(name: string): string {
   return (
     name
       .toLowerCase()
@@ -92,11 +93,16 @@ type CheckFlags = { json?: boolean; memory?: string; prebootSeconds?: string };
 
 /** `trimo image check`: exit 1 when a run would fail. */
 export async function runImageCheck(image: string, options: CheckFlags) {
-  const checked = await checkImage(connectDocker(), image, {
-    cpus: 2,
-    memoryBytes: Math.min(4 * 2 ** 30, Math.floor(totalmem() / 2)),
-    prebootSeconds: Number(options.prebootSeconds ?? 300),
-  });
+  const prebootSeconds = Number(options.prebootSeconds ?? 300);
+  if (!Number.isInteger(prebootSeconds) || prebootSeconds < 1)
+    throw new Error(
+      `--preboot-seconds is "${options.prebootSeconds}": it must be a whole number from 1.`,
+    );
+  const memoryBytes = Math.min(4 * 2 ** 30, Math.floor(totalmem() / 2));
+  const stop = new AbortController();
+  process.once("SIGINT", () => stop.abort(new Error("stopped: nothing is left of the check")));
+  const limits = { cpus: 2, memoryBytes, prebootSeconds };
+  const checked = await checkImage(connectDocker(), image, limits, stop.signal);
   if (options.json) print(JSON.stringify(checked, null, 2));
   else for (const line of reportOf(checked)) print(line);
   if (!checked.ok) process.exitCode = 1;

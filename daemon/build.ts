@@ -19,16 +19,15 @@ export type Recipe = {
 };
 
 /** The Dockerfile is at fault; the message has step, line, output and the engine's own words. */
-export class BuildError extends Error {
-  /** The last layer that was made, kept as the cache of the next try. */
-  lastLayer: string | null = null;
-}
+export class BuildError extends Error {}
 
 export type Step = { step: number; steps: number; text: string };
 export type Built = { id: string; steps: number; cached: number };
 
 /** Of a failing step's output, what goes into its message. */
 const outputLinesMax = 40;
+const outputCharactersMax = 2_400;
+const messageCharactersMax = 600;
 const cpuPeriod = 100_000;
 
 /** Builds an image; `tell` hears each step. Aborting ends the build, and what it had made is removed. */
@@ -38,6 +37,8 @@ export async function buildImage(
   recipe: Recipe,
   tell: (step: Step) => void,
   signal: AbortSignal,
+  /** Hears the last layer of a build that did not come to its end: the cache of the next try. */
+  keep: (layer: string) => void = () => {},
 ): Promise<Built> {
   const before = await idOf(docker, recipe.tag);
   const story = new Story(recipe, tell);
@@ -53,11 +54,12 @@ export async function buildImage(
   } catch (error) {
     // What is not read any more must not be made any more.
     context.destroy();
+    if (story.layer) keep(story.layer);
     if (signal.aborted) throw signal.reason;
     story.failed(error);
   }
   if (signal.aborted) throw signal.reason;
-  const built = story.end();
+  const built = story.end(keep);
   if (before && before !== built.id) await forgetOld(docker, before);
   return built;
 }
@@ -95,7 +97,8 @@ class Story {
   #cached = 0;
   #id = "";
   #problem: string | null = null;
-  #layer: string | null = null;
+  /** The last that a step of the Dockerfile has made, beyond what it stands on. */
+  layer: string | null = null;
 
   constructor(recipe: Recipe, tell: (step: Step) => void) {
     this.#recipe = recipe;
@@ -121,7 +124,8 @@ class Story {
       return this.#tell(this.#at);
     }
     if (line === " ---> Using cache") this.#cached += 1;
-    this.#layer = /^ ---> ([0-9a-f]{12})$/.exec(line)?.[1] ?? this.#layer;
+    const layer = /^ ---> ([0-9a-f]{12})$/.exec(line)?.[1];
+    if (layer && !/^(from|arg) /i.test(this.#at?.text ?? "")) this.layer = layer;
     if (line && !/^ ---> |^Removing intermediate|^ *--->/.test(line))
       this.#lines = [...this.#lines, line].slice(-outputLinesMax);
   }
@@ -132,14 +136,15 @@ class Story {
     const at = this.#at;
     const line = at && this.#instructions[at.step - 1]?.line;
     const where = at
-      ? `${this.#recipe.dockerfile}${line ? ` line ${line}` : ""}, step ${at.step} of ${at.steps}: ${at.text}`
+      ? `${this.#recipe.dockerfile}${line ? ` line ${line}` : ""}, step ${at.step} of ${at.steps}: ${at.text.slice(0, messageCharactersMax)}`
       : this.#recipe.dockerfile;
-    const told = new BuildError([where, ...this.#lines, translated.message].join("\n"));
-    told.lastLayer = this.#layer;
-    throw told;
+    // What failed, and where, goes first and must not be cut off by what it printed.
+    const said = this.#lines.join("\n").slice(-outputCharactersMax);
+    throw new BuildError(`${where}\n${said}\n${translated.message.slice(0, messageCharactersMax)}`);
   }
 
-  end(): Built {
+  end(keep: (layer: string) => void): Built {
+    if (this.#problem !== null && this.layer) keep(this.layer);
     if (this.#problem !== null) this.failed(new Error(this.#problem));
     // An engine that is stopped in the middle just ends the answer.
     if (!this.#id) throw new DockerError("unavailable", "Docker ended before the image was built");

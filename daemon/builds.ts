@@ -1,12 +1,13 @@
 import { createHash } from "node:crypto";
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { statfs } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import type { Clock } from "../app/protocol/pace.ts";
 import { matchesAny } from "../app/protocol/pattern.ts";
 import { BuildError, buildImage } from "./build.ts";
 import { bytesOf, type Config } from "./config.ts";
-import { type Docker, translate } from "./container.ts";
+import { type Docker, DockerError, engineFolder, translate } from "./container.ts";
 import { type Context, commitContext } from "./context.ts";
 import { imagesOf } from "./dockerfile.ts";
 import {
@@ -47,6 +48,16 @@ export function createBuilds(parts: Parts) {
   const underWay = new Map<string, UnderWay>();
   const used = readUsed(config.data);
   let turn: Promise<unknown> = Promise.resolve();
+  let basing: Promise<unknown> | null = null;
+  /** The base, made once for all who need it. */
+  const needBase = async (signal: AbortSignal) => {
+    if (await isBaseCurrent(docker)) return;
+    log.info("building the base image");
+    basing ??= buildBase(docker, () => {}).finally(() => {
+      basing = null;
+    });
+    await Promise.race([basing, aborted(signal)]);
+  };
 
   const note = (image: string) => {
     used[image] = clock.now();
@@ -56,19 +67,30 @@ export function createBuilds(parts: Parts) {
   function begin(tag: string, wanted: Wanted, context: Context): UnderWay {
     const stop = new AbortController();
     const waiting = new Set<(line: string) => void>();
-    const say = (line: string) => waiting.forEach((tell) => void tell(line));
+    const say = (line: string) => {
+      for (const tell of waiting)
+        try {
+          tell(line);
+        } catch (error) {
+          // A full disk: the run that cannot write it down meets that by itself.
+          log.warn({ err: error }, "a build's progress could not be told");
+        }
+    };
     const limitMs = limitsOf(config).minutes * 60_000;
     // One at a time: each may take all that a build may.
     const made = turn.then(async () => {
       const late = AbortSignal.timeout(limitMs);
+      const room = watchRoom(docker, clock);
       try {
-        await make(parts, tag, wanted, context, say, AbortSignal.any([stop.signal, late]));
+        const signal = AbortSignal.any([stop.signal, late, room.signal]);
+        await make(parts, tag, wanted, context, say, note, signal);
+        note(tag);
       } catch (error) {
-        if (error instanceof BuildError && error.lastLayer) note(error.lastLayer);
         if (late.aborted) throw new BuildError(`the build took more than ${limitMs / 60_000} min`);
         throw error;
       } finally {
-        underWay.delete(tag);
+        room.close();
+        if (underWay.get(tag) === entry) underWay.delete(tag);
       }
     });
     turn = made.catch(() => {});
@@ -80,6 +102,7 @@ export function createBuilds(parts: Parts) {
   return {
     /** The image's name if it is there already; null: it must be built, or cannot be. */
     async known(wanted: Wanted): Promise<string | null> {
+      if (config.builds === false || !(await isBaseCurrent(docker))) return null;
       const { tag } = await planned(parts, wanted);
       return (await isThere(docker, tag)) ? tag : null;
     },
@@ -88,8 +111,9 @@ export function createBuilds(parts: Parts) {
     async image(wanted: Wanted, say: (line: string) => void, signal: AbortSignal): Promise<string> {
       if (config.builds === false)
         throw new BuildRefused(
-          "This machine builds no images: its daemon.yml says `builds: false`.",
+          "This machine builds no images: `builds: {}` in its daemon.yml lets it; images/README.md says what a build may reach.",
         );
+      await needBase(signal);
       const { tag, context } = await planned(parts, wanted);
       note(tag);
       if (await isThere(docker, tag)) return tag;
@@ -102,7 +126,11 @@ export function createBuilds(parts: Parts) {
       } finally {
         entry.waiting.delete(say);
         // Nobody waits for it any more.
-        if (entry.waiting.size === 0) entry.stop.abort(new Error("nobody waits for the build"));
+        if (entry.waiting.size === 0) {
+          // Whoever wants it from now on begins anew.
+          if (underWay.get(tag) === entry) underWay.delete(tag);
+          entry.stop.abort(new Error("nobody waits for the build"));
+        }
       }
     },
 
@@ -111,8 +139,14 @@ export function createBuilds(parts: Parts) {
       const { days, disk } = limitsOf(config);
       const base = await imageSize(docker, baseImage);
       let bytes = 0;
+      for (const image of await builtImages(docker, parts.identity)) used[image] ??= clock.now();
       const newestFirst = Object.entries(used).toSorted(([, a], [, b]) => b - a);
-      for (const [image, usedAt] of newestFirst) {
+      for (const [image] of newestFirst) {
+        // A layer of a failed build may be, or have become, somebody's own image.
+        if (!image.startsWith(`${prefix}/`) && (await isTagged(docker, image))) {
+          delete used[image];
+          continue;
+        }
         const size = underWay.has(image) ? 0 : await imageSize(docker, image);
         if (size === null) {
           delete used[image];
@@ -120,7 +154,8 @@ export function createBuilds(parts: Parts) {
         }
         const own = Math.max(0, size - (base ?? 0));
         bytes += own;
-        const old = clock.now() - usedAt > days * 86_400_000;
+        // As it is now: a run may have asked for it a moment ago.
+        const old = clock.now() - (used[image] ?? 0) > days * 86_400_000;
         if (!old && bytes <= bytesOf(disk)) continue;
         log.info({ image, bytes: own, old }, "removing an image that was built here");
         // One that a container stands on is refused, and goes at another turn.
@@ -144,20 +179,22 @@ async function planned({ config, docker }: Parts, wanted: Wanted) {
   const [first] = unclear;
   if (first)
     throw new BuildRefused(
-      `${wanted.dockerfile} line ${first.line}: name the image without a variable, so that it can be looked up in daemon.yml: ${first.text}`,
+      `${wanted.dockerfile} line ${first.line} can be read in two ways, and which images it takes from must be plain: ${first.text.slice(0, 200)}`,
     );
   const foreign = images.filter((image) => !matchesAny(image, config.images));
   if (foreign.length > 0)
     throw new BuildRefused(
       `${wanted.dockerfile} takes from ${foreign.join(", ")}; this machine may start ${config.images.join(", ")}`,
     );
-  if (images.includes(baseImage) && !(await isBaseCurrent(docker)))
-    await buildBase(docker, () => {});
-  const ids = await Promise.all(
-    images.map(async (image) => `${image} ${await idOf(docker, image)}`),
-  );
+  const ids = await Promise.all(images.map(async (image) => [image, await idOf(docker, image)]));
+  const missing = ids.filter(([, id]) => id === null).map(([image]) => image);
+  // Pulled unasked, a name would be whoever's it is on a registry.
+  if (missing.length > 0)
+    throw new BuildRefused(
+      `${wanted.dockerfile} takes from ${missing.join(", ")}, which this machine has not: pull or build it there first.`,
+    );
   const key = createHash("sha256")
-    .update([recipeVersion, context.hash, ...ids].join("\n"))
+    .update([recipeVersion, context.hash, ...ids.flat()].join("\n"))
     .digest("hex")
     .slice(0, 20);
   const name = wanted.repository
@@ -173,6 +210,7 @@ async function make(
   { repository, sha, dockerfile }: Wanted,
   context: Context,
   say: (line: string) => void,
+  keep: (layer: string) => void,
   signal: AbortSignal,
 ) {
   if (signal.aborted) throw signal.reason;
@@ -192,15 +230,55 @@ async function make(
   };
   const tell = ({ step, steps, text }: { step: number; steps: number; text: string }) =>
     say(`image step ${step} of ${steps}: ${text.slice(0, 200)}`);
-  const { cached, steps } = await buildImage(docker, context.tar(), recipe, tell, signal);
+  const { cached, steps } = await buildImage(docker, context.tar(), recipe, tell, signal, keep);
   const seconds = ((Date.now() - startedAt) / 1000).toFixed(1);
   say(`image built in ${seconds} s, ${cached} of ${steps} steps from the cache`);
+}
+
+/** How often the engine's disk is looked at while an image is built, and what must stay free. */
+const roomEveryMs = 1_000;
+const roomBytesMin = 2 ** 30;
+
+/** Aborts when the engine's disk is nearly full: a step may write what it likes. */
+function watchRoom(docker: Docker, clock: Clock) {
+  const full = new AbortController();
+  const done = new AbortController();
+  const look = async () => {
+    const folder = await engineFolder(docker);
+    while (!done.signal.aborted) {
+      // An engine elsewhere: its disk is not ours to look at.
+      const found = await statfs(folder).catch(() => null);
+      if (!found) return;
+      if (found.bavail * found.bsize < roomBytesMin)
+        full.abort(new DockerError("disk_full", "the engine's disk is nearly full: no space left"));
+      await clock.sleep(roomEveryMs, done.signal);
+    }
+  };
+  look().catch(() => {});
+  return { signal: full.signal, close: () => done.abort() };
 }
 
 /** What a build may take where daemon.yml does not say. */
 const defaults = { cpus: 2, memory: "4g", minutes: 20, disk: "20g", days: 14 };
 function limitsOf({ builds }: Config) {
   return { ...defaults, ...(builds === false ? {} : builds) };
+}
+
+/** The tags that this daemon has made, also when its list of them was lost. */
+async function builtImages(docker: Docker, identity: string): Promise<string[]> {
+  const filters = { label: [`${buildLabel}=${identity}`] };
+  const rows = await docker.listImages({ filters: JSON.stringify(filters) });
+  return rows
+    .flatMap(({ RepoTags }) => RepoTags ?? [])
+    .filter((tag) => tag.startsWith(`${prefix}/`));
+}
+
+async function isTagged(docker: Docker, image: string): Promise<boolean> {
+  const found = await docker
+    .getImage(image)
+    .inspect()
+    .catch(() => null);
+  return (found?.RepoTags.length ?? 0) > 0;
 }
 
 async function isThere(docker: Docker, tag: string): Promise<boolean> {

@@ -27,7 +27,7 @@ const DaemonYml = z.strictObject({
       allow: z.array(HostPort).default([]),
     })
     .default({ mode: "default", allow: [] }),
-  /** What building a repository's own image may take; false: nothing is built here. */
+  /** What building repositories' own images may take; false: none is built here. A build has the network. */
   builds: z
     .union([
       z.literal(false),
@@ -40,7 +40,7 @@ const DaemonYml = z.strictObject({
         days: z.number().positive().max(3_650).optional(),
       }),
     ])
-    .default({}),
+    .default(false),
   agents: z.record(AgentName, Agent).default({}),
 });
 

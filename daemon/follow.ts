@@ -445,7 +445,7 @@ async function collected(stream: Readable): Promise<Buffer> {
 }
 
 /** The end of a text without terminal escapes and control characters. */
-function cleanEnd(text: string, chars: number): string {
+export function cleanEnd(text: string, chars: number): string {
   return (
     text
       .slice(-4 * chars)

@@ -20,7 +20,7 @@ import { makeGate } from "./gate.ts";
 import { openGateway } from "./gateway/gateway.ts";
 import { createHub } from "./gateway/github.ts";
 import { gitIn } from "./git.ts";
-import { baseImage, contractLabel, contractVersion } from "./image.ts";
+import { baseImage, contractLabel, contractVersion, sourceLabel } from "./image.ts";
 import { type Probed, probe, readProbe } from "./image-probe.ts";
 
 // `trimo image check`: starts the image as a run would, with a small repository, its preboot and an
@@ -60,11 +60,12 @@ export async function checkImage(
   docker: Docker,
   image: string,
   options: CheckOptions,
+  signal: AbortSignal,
 ): Promise<Checked> {
   const about = await lookAt(docker, image);
   const seen = about.findings.some(({ level }) => level === "fail")
     ? nothingSeen
-    : await runOnce(docker, image, options);
+    : await runOnce(docker, image, options, signal);
   const findings = [...about.findings, ...judge(about, seen, options)];
   return {
     image,
@@ -114,6 +115,13 @@ async function lookAt(docker: Docker, image: string) {
       code: "contract",
       what: `It carries no label ${contractLabel}=${contractVersion}, so it is not made on Trimo's base.`,
       mend: `Start its Dockerfile with FROM ${baseImage}; build the base with \`trimo image build\`.`,
+    });
+  else if (found.Config.Labels?.[sourceLabel] !== base?.Config.Labels?.[sourceLabel])
+    findings.push({
+      level: "warn",
+      code: "old_base",
+      what: `It stands on another ${baseImage} than this machine has now.`,
+      mend: "Build it again: it gets what the base has learned since.",
     });
   const history = await docker.getImage(image).history();
   const layers = (history as { Size: number; CreatedBy: string }[])
@@ -166,7 +174,12 @@ const nothingSeen: Seen = {
   readyMs: null,
 };
 
-async function runOnce(docker: Docker, image: string, options: CheckOptions): Promise<Seen> {
+async function runOnce(
+  docker: Docker,
+  image: string,
+  options: CheckOptions,
+  signal: AbortSignal,
+): Promise<Seen> {
   const folder = await mkdtemp(join(tmpdir(), "trimo-check-"));
   const run = randomBytes(8).toString("hex").slice(0, 12);
   let container: Container | null = null;
@@ -193,7 +206,7 @@ async function runOnce(docker: Docker, image: string, options: CheckOptions): Pr
       "https://api.github.com",
       { repository: "trimo/check", branch, issue: null },
       noToken,
-      () => {},
+      () => false,
       systemClock,
     );
     const on = { pushed: () => {}, attempt: () => {} };
@@ -201,7 +214,7 @@ async function runOnce(docker: Docker, image: string, options: CheckOptions): Pr
     started.hand(JSON.stringify(taskOf(sha, options)));
     try {
       const limitMs = options.prebootSeconds * 1_000 + slackMs;
-      const late = await toItsEnd(container, limitMs);
+      const late = await toItsEnd(container, limitMs, signal);
       return { ...(await read(container, beganAt, late)), startedMs };
     } finally {
       gateway?.close();
@@ -252,7 +265,11 @@ function taskOf(base: string, { prebootSeconds }: CheckOptions): Task {
 }
 
 /** True when it had to be ended. */
-async function toItsEnd(container: Container, limitMs: number): Promise<boolean> {
+async function toItsEnd(
+  container: Container,
+  limitMs: number,
+  signal: AbortSignal,
+): Promise<boolean> {
   const until = Date.now() + limitMs;
   let gone = false;
   void waitForEnd(container).then(
@@ -262,7 +279,8 @@ async function toItsEnd(container: Container, limitMs: number): Promise<boolean>
   while (!gone && Date.now() < until) {
     const journal = await readFileOf(container, places.journal);
     if (/"type":"end"/.test(journal.toString("utf8"))) return false;
-    await systemClock.sleep(100, new AbortController().signal);
+    if (signal.aborted) throw signal.reason;
+    await systemClock.sleep(100, signal);
   }
   return !gone;
 }

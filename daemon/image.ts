@@ -27,7 +27,7 @@ export const baseImage = "trimo/base:bookworm";
 /** The label that says which version of the contract an image follows. */
 export const contractLabel = "dev.trimo.contract";
 export const contractVersion = "1";
-const sourceLabel = "dev.trimo.source";
+export const sourceLabel = "dev.trimo.source";
 /** The private Node of the images, from npm's `node-linux-*` packages; never on the project's PATH. */
 const nodeVersion = "24.9.0";
 const debian = "debian:bookworm-slim";
@@ -44,7 +44,9 @@ export async function isBaseCurrent(docker: Docker): Promise<boolean> {
 /** Builds trimo/base:bookworm; `say` hears each step. Gives what took how long, in milliseconds. */
 export async function buildBase(docker: Docker, say: Say): Promise<number> {
   const startedAt = Date.now();
-  const arch = (await docker.info()).Architecture as string;
+  const { Architecture: arch } = (await docker.info().catch((error) => {
+    throw translate(error);
+  })) as { Architecture: string };
   const cpu = arch === "aarch64" || arch === "arm64" ? "arm64" : "x64";
   const base = await findDebian(docker, say);
   const context = await mkdtemp(join(tmpdir(), "trimo-base-"));

@@ -1,12 +1,12 @@
 import { existsSync, statSync } from "node:fs";
 import { mkdir, rename, rm, statfs } from "node:fs/promises";
-import { join } from "node:path";
+import { join, posix } from "node:path";
 import type { Logger } from "pino";
 import type { Failure } from "../app/protocol/failure.ts";
 import { failureDetailMax } from "../app/protocol/failure.ts";
 import { backoffMs, type Clock } from "../app/protocol/pace.ts";
 import { trimoYmlPath } from "../app/protocol/trimo-yml.ts";
-import type { Job, Settle, TokenPurpose } from "../app/protocol/wire.ts";
+import { commentMax, type Job, type Settle, type TokenPurpose } from "../app/protocol/wire.ts";
 import type { Task } from "../images/base/task.ts";
 import type { Adapter } from "./agents/adapter.ts";
 import { scriptAdapter } from "./agents/script.ts";
@@ -28,11 +28,11 @@ import {
 } from "./container.ts";
 import { type Box, containerSpec, volumeName } from "./container-spec.ts";
 import { ContextError } from "./context.ts";
-import { died, follow, leaving, openTunnel, type Story } from "./follow.ts";
+import { cleanEnd, died, follow, leaving, openTunnel, type Story } from "./follow.ts";
 import { type Gate, gateHead, makeGate, openGate } from "./gate.ts";
 import { apiOf, createHub, type Hub } from "./gateway/github.ts";
 import { GitError } from "./git.ts";
-import { contractLabel, contractVersion } from "./image.ts";
+import { contractLabel, contractVersion, proxyArgs } from "./image.ts";
 import { keepLease } from "./lease.ts";
 import { driftText, type Fetched, fetchMirror, readDrift, readMirror } from "./mirror.ts";
 import { Outbox } from "./outbox.ts";
@@ -128,7 +128,7 @@ export async function runJob(
   const over = new AbortController();
   const leave = () => over.abort(leaving);
   wishes.leave.addEventListener("abort", leave);
-  const secrets = new Set([parts.config.token]);
+  const secrets = new Set([parts.config.token, ...proxySecrets()]);
   const outbox = new Outbox(join(folder, "outbox.jsonl"), parts.clock, parts.log);
   const work: Work = {
     ...parts,
@@ -144,7 +144,13 @@ export async function runJob(
       apiOf(parts.config.github),
       job,
       tokenKeeper(parts, job, "read", secrets, over.signal),
-      (text) => outbox.add({ type: "comment", text: redact(text, secrets) }),
+      (text) => {
+        const fact = { type: "comment" as const, text: redact(text, secrets).slice(0, commentMax) };
+        // Counted where a restart does not forget it.
+        const heard = outbox.hears(fact);
+        if (heard) outbox.add(fact);
+        return heard;
+      },
       parts.clock,
     ),
     aways: 0,
@@ -158,6 +164,14 @@ export async function runJob(
     over.abort("done");
     await Promise.allSettled(loops);
   }
+}
+
+/** Of a proxy's address: a failing build step may print it. */
+function proxySecrets(): string[] {
+  return Object.values(proxyArgs()).flatMap((url) => {
+    const password = URL.canParse(url) ? new URL(url).password : "";
+    return password ? [password, decodeURIComponent(password)] : [];
+  });
 }
 
 /** Renewing and sending go on beside the work until it is over. */
@@ -217,7 +231,10 @@ async function execute(work: Work, mode: Mode, tries: number): Promise<Settle | 
       await removeBox(work.docker, work.job, work.record.containerId);
       return await execute(work, mode, tries);
     }
-    return ended(work, refusalOf(work, error), { head: null, changed: false });
+    // While it was waited for, the daemon left or the lease ended: the run is not over by that.
+    if (work.over.signal.aborted) return null;
+    const why = work.cancel.signal.aborted ? new Cancelled() : error;
+    return ended(work, refusalOf(work, why), { head: null, changed: false });
   }
   const { gate, plan } = begun;
   const url = `${work.config.github}/${work.job.repository}.git`;
@@ -350,7 +367,8 @@ function wantedImage(
   dockerfile: string,
   { folder, defaultSha }: Pick<Fetched, "folder" | "defaultSha">,
 ) {
-  return { repository: job.repository, mirror: folder, sha: defaultSha, dockerfile };
+  const path = posix.normalize(dockerfile);
+  return { repository: job.repository, mirror: folder, sha: defaultSha, dockerfile: path };
 }
 
 /** The plan's image, built from the default branch where trimo.yml says so. */
@@ -583,7 +601,7 @@ function codeOf(error: unknown): Failure["code"] {
 }
 
 function failure(work: Work, code: Failure["code"], detail: string): Failure {
-  return { code, detail: redact(detail, work.secrets).slice(-failureDetailMax) };
+  return { code, detail: cleanEnd(redact(detail, work.secrets), failureDetailMax) };
 }
 
 function ended(

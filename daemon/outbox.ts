@@ -16,6 +16,10 @@ const factsMax: Partial<Record<Fact["type"], number>> = {
   output: 2_000,
   usage: 5_000,
   ask: 20,
+  comment: 10,
+  service: 200,
+  stage: 100,
+  receipt: 100,
 };
 
 /** How far the run's files have been read when an event was made: where a restart resumes. */

@@ -65,11 +65,23 @@ beforeAll(async () => {
     docker("build", "-q", "-t", tag(name), folder);
   }
   rig = await startRig({
-    repositories: ["acme/app", "acme/built", "acme/wrong", "acme/cut", "acme/greedy"].map(
-      (fullName) => ({ fullName, source: null }),
-    ),
+    repositories: [
+      "acme/app",
+      "acme/built",
+      "acme/wrong",
+      "acme/cut",
+      "acme/greedy",
+      "acme/stopped",
+    ].map((fullName) => ({ fullName, source: null })),
   });
-  for (const fullName of ["acme/app", "acme/built", "acme/wrong", "acme/cut", "acme/greedy"])
+  for (const fullName of [
+    "acme/app",
+    "acme/built",
+    "acme/wrong",
+    "acme/cut",
+    "acme/greedy",
+    "acme/stopped",
+  ])
     await commit(fullName, "README.md", "# App\n");
   await commit("acme/app", ".github/trimo.yml", "agent: quick\nverify: ['test -e QUICK']\n");
   await rig.startApp();
@@ -79,23 +91,25 @@ beforeAll(async () => {
   await until("the daemon", () => daemon.output().includes('"connected"'));
 }, 120_000);
 afterAll(async () => {
-  expect(leftovers(rig)).toEqual([]);
-  expect(rig.github.state.breaches).toEqual([]);
+  const left = leftovers(rig);
   await rig.stop();
   await engine.stop();
   rmSync(made, { recursive: true });
-  const built = docker("images", "-q", "--filter", "reference=trimo-build/acme-*");
-  docker("rmi", "-f", ...Object.keys(images).map(tag), ...built);
+  docker("rmi", "-f", ...Object.keys(images).map(tag));
+  expect(left).toEqual([]);
+  expect(rig.github.state.breaches).toEqual([]);
 });
 
-function startDaemon() {
+function startDaemon(more: Record<string, unknown> = {}) {
   return rig.startDaemon(
     "studio",
     token,
     {
       slots: 4,
       limits: { memory: "512m", cpus: 1, minutes: 3, preboot_seconds: 4 },
+      builds: {},
       agents,
+      ...more,
     },
     { DOCKER_HOST: `unix://${join(made, "docker.sock")}` },
   );
@@ -323,6 +337,18 @@ describe("a repository's own image", () => {
     expect(said).toContain("takes from evil/image");
   });
 
+  test("whose only run is cancelled is not built on", async () => {
+    const at = "acme/stopped";
+    await commit(at, ".trimo/Dockerfile", `${base}RUN sleep 300\n`);
+    await commit(at, ".github/trimo.yml", "agent: quick\nbuild: .trimo/Dockerfile\n");
+    const issue = await begin(at, "now");
+    const building = () => docker("ps", "--no-trunc", "--format", "{{.Command}}").join();
+    await until("the build", () => building().includes("sleep 300"));
+    await rig.github.comment("ana", at, issue, "/trimo cancel");
+    expect(await ended(at, issue, 15)).toMatch(/^⏹️/m);
+    await until("the build's end", () => !building().includes("sleep 300"));
+  });
+
   test("is waited for while Docker is away in the middle of the build, and of the run", async () => {
     const at = "acme/cut";
     await commit(at, ".trimo/Dockerfile", `${base}RUN sleep 4\n`);
@@ -370,7 +396,15 @@ test("gh in a run reads its own repository and comments on its own pull request,
   const comment = await until("the agent's comment", async () =>
     (await rig.github.comments(at, number)).find((one) => one.body.includes("Done with it")),
   );
-  expect(comment.body).toContain("said by `gh` in run 1");
+  expect(comment.body).toContain("`gh` says in run 1");
   expect(comment.body).not.toMatch(/^\/trimo/m);
   expect(comment.body).not.toContain("@ben");
+});
+
+test("images that were built and that no run has used for long are removed by the daemon's sweep", async () => {
+  const ours = () => docker("images", "-q", "--filter", "reference=trimo-build/acme-*");
+  expect(ours().length).toBeGreaterThan(1);
+  await daemon.kill("SIGTERM");
+  daemon = startDaemon({ builds: { days: 0.000_001 } });
+  await until("their end", () => ours().length === 0);
 });

@@ -4,7 +4,8 @@ import { commentMax, type Job } from "../../app/protocol/wire.ts";
 
 // What `gh` inside a container may ask of GitHub: to read what is said about its one repository, with
 // a token that can do no more and stays here; and to comment on its own pull request, which the app
-// writes at GitHub's pace. Contents of branches come by git only, where the gate decides.
+// writes at GitHub's pace. Open pull requests can be read with their diffs; all other contents come by
+// git only, where the gate decides.
 
 /** Requests that reach GitHub for one run, and the comments an agent may make in it. */
 const requestsMax = 300;
@@ -12,7 +13,22 @@ const commentsMax = 10;
 /** How long an answer is given again without asking. */
 const freshMs = 20_000;
 const answerBytesMax = 5 * 2 ** 20;
-const cachedMax = 100;
+const cachedBytesMax = 16 * 2 ** 20;
+/** Asked at once; what comes on top waits for its turn. */
+const atOnceMax = 3;
+/** What a query may say; anything else would only make the same answer anew. */
+const queryNames = [
+  "page",
+  "per_page",
+  "state",
+  "labels",
+  "head",
+  "base",
+  "sort",
+  "direction",
+  "since",
+  "filter",
+];
 const requestMsMax = 20_000;
 
 /** What may be read below /repos/OWNER/NAME. */
@@ -44,7 +60,7 @@ export function createHub(
   api: string,
   job: Pick<Job, "repository" | "branch" | "issue">,
   token: () => Promise<string>,
-  comment: (text: string) => void,
+  comment: (text: string) => boolean,
   clock: Clock,
 ) {
   return {
@@ -58,6 +74,8 @@ export function createHub(
     requests: 0,
     comments: 0,
     known: new Map<string, Answer>(),
+    asking: 0,
+    waiting: [] as (() => void)[],
   };
 }
 
@@ -67,7 +85,7 @@ export function apiOf(github: string): string {
 }
 
 export async function serveGitHub(hub: Hub, request: IncomingMessage, response: ServerResponse) {
-  const { pathname, search } = new URL(request.url ?? "/", "http://gateway");
+  const { pathname, searchParams } = new URL(request.url ?? "/", "http://gateway");
   const path = pathname.slice("/github".length);
   if (request.method === "GET" && path === "") {
     const { repository, branch, issue } = hub;
@@ -90,7 +108,10 @@ export async function serveGitHub(hub: Hub, request: IncomingMessage, response: 
   const accept = String(request.headers.accept ?? "").includes("diff")
     ? "application/vnd.github.diff"
     : "application/vnd.github+json";
-  const answer = await ask(hub, `/repos/${hub.repository}${below}${search}`, accept);
+  for (const name of [...searchParams.keys()])
+    if (!queryNames.includes(name)) searchParams.delete(name);
+  const query = searchParams.size > 0 ? `?${searchParams}` : "";
+  const answer = await ask(hub, `/repos/${hub.repository}${below}${query}`, accept);
   if (typeof answer === "string") return refuse(response, answer, 429);
   response.writeHead(answer.status, { "content-type": answer.type, link: answer.link });
   response.end(answer.body);
@@ -105,14 +126,33 @@ async function ask(hub: Hub, path: string, accept: string): Promise<Answer | str
   if (hub.requests >= requestsMax)
     return `this run has asked GitHub ${requestsMax} times, which is all it may.`;
   hub.requests += 1;
-  const answer = await fetchAnswer(hub, path, accept, before);
-  if (answer.status < 400) {
-    known.delete(key);
-    known.set(key, answer);
-    const oldest = known.keys().next().value;
-    if (known.size > cachedMax && oldest !== undefined) known.delete(oldest);
-  }
+  const answer = await inTurn(hub, () => fetchAnswer(hub, path, accept, before));
+  if (answer.status < 300) keep(hub, key, answer);
   return answer;
+}
+
+async function inTurn<T>(hub: Hub, work: () => Promise<T>): Promise<T> {
+  if (hub.asking >= atOnceMax) await new Promise<void>((resolve) => hub.waiting.push(resolve));
+  hub.asking += 1;
+  try {
+    return await work();
+  } finally {
+    hub.asking -= 1;
+    hub.waiting.shift()?.();
+  }
+}
+
+/** The newest answers, as many as there is room for. */
+function keep({ known }: Hub, key: string, answer: Answer) {
+  known.delete(key);
+  known.set(key, answer);
+  let bytes = 0;
+  for (const { body } of known.values()) bytes += body.length;
+  for (const [oldest, { body }] of known) {
+    if (bytes <= cachedBytesMax) return;
+    known.delete(oldest);
+    bytes -= body.length;
+  }
 }
 
 async function fetchAnswer(
@@ -148,11 +188,26 @@ async function fetchAnswer(
     status: response.status,
     type: response.headers.get("content-type") ?? "application/json",
     // Pages further on are asked for through here as well.
-    link: (response.headers.get("link") ?? "").replaceAll(hub.api, "http://127.0.0.1:3128/github"),
+    link: (response.headers.get("link") ?? "")
+      .replaceAll(hub.api, "http://127.0.0.1:3128/github")
+      .replace(/\/github\/repositories\/\d+(?=[/?>])/g, `/github/repos/${hub.repository}`),
     etag: response.headers.get("etag") ?? "",
-    body,
+    body: withoutTokens(body),
     at,
   };
+}
+
+/** A repository's own object can hold a token to clone it with. */
+function withoutTokens(body: Buffer): Buffer {
+  if (!body.includes("temp_clone_token")) return body;
+  const without = (name: string, value: unknown) =>
+    name === "temp_clone_token" ? undefined : value;
+  try {
+    return Buffer.from(JSON.stringify(JSON.parse(body.toString("utf8"), without)));
+  } catch {
+    // A diff that speaks of it, not an object that has it.
+    return body;
+  }
 }
 
 /** Null when it is too large: half of an answer would be taken for the whole. */
@@ -178,8 +233,10 @@ async function takeComment(hub: Hub, request: IncomingMessage, response: ServerR
   if (text.trim() === "") return refuse(response, "a comment needs words: --body TEXT.", 422);
   if (text.length > commentMax)
     return refuse(response, `a comment has at most ${commentMax} characters.`, 422);
+  // Others may have come to their end while this one was read.
+  if (hub.comments >= commentsMax || !hub.comment(text.trim()))
+    return refuse(response, `a run may comment ${commentsMax} times, and this one has.`, 429);
   hub.comments += 1;
-  hub.comment(text.trim());
   json(response, 202, { accepted: true });
 }
 

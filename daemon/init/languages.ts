@@ -1,4 +1,4 @@
-import type { Project } from "./project.ts";
+import type { PackageJson, Project } from "./project.ts";
 
 // How a repository's language comes into an image, with its dependencies where a lock names them, and
 // how its tests are run.
@@ -41,8 +41,10 @@ function node({ packageJson, versions, has }: Project): Language | null {
   const version = /^\d+(?:\.\d+)*/.exec(exact)?.[0] ?? "";
   const test = packageJson.scripts?.test;
   const run = manager === "npm" ? "npm" : manager;
-  const install = installs[manager] ?? installs.npm;
-  const locked = install !== undefined && has(install.lock);
+  const berry = manager === "yarn" && Number(version.split(".")[0] || 1) > 1;
+  const install = berry ? berryInstall : (installs[manager] ?? installs.npm);
+  const alone = standsAlone(packageJson);
+  const locked = install !== undefined && has(install.lock) && alone;
   const verify = test && !/no test specified/.test(test) ? [`${run} test`] : [];
   return {
     ...blank,
@@ -51,7 +53,9 @@ function node({ packageJson, versions, has }: Project): Language | null {
       `RUN /opt/trimo/sbin/install-node ${wanted}`,
       ...(manager === "npm"
         ? []
-        : [`RUN npm install --global ${manager}${version ? `@${version}` : ""}`]),
+        : [
+            `RUN npm install --global ${berry ? "@yarnpkg/cli-dist" : manager}${version ? `@${version}` : ""}`,
+          ]),
       ...(locked && install
         ? [
             "# The packages lie unpacked in the image; packages.sh copies them while the lock file is the same.",
@@ -67,7 +71,9 @@ function node({ packageJson, versions, has }: Project): Language | null {
       `Node ${wanted}: ${from}.`,
       locked
         ? `Packages are installed into the image by ${manager} from ${install?.lock}, and copied to the checkout by packages.sh.`
-        : "There is no lock file, so no packages are installed into the image.",
+        : alone
+          ? "There is no lock file, so no packages are installed into the image."
+          : "Its packages need the rest of the repository (workspaces, install scripts or file: links), so none are installed into the image.",
       verify.length > 0
         ? `\`${run} test\` verifies each run.`
         : "package.json has no test script: nothing verifies a run yet.",
@@ -94,6 +100,20 @@ const installs: Record<string, Install> = {
     run: "yarn install --frozen-lockfile",
   },
 };
+
+const berryInstall: Install = {
+  lock: "yarn.lock",
+  image: "YARN_NODE_LINKER=node-modules yarn install --immutable && mkdir -p node_modules",
+  run: "YARN_NODE_LINKER=node-modules yarn install --immutable",
+};
+
+/** Whether package.json and the lock are all that an installation needs. */
+function standsAlone({ workspaces, scripts, dependencies, devDependencies }: PackageJson): boolean {
+  const hooks = ["preinstall", "install", "postinstall", "prepare"];
+  if (workspaces || hooks.some((name) => scripts?.[name])) return false;
+  const wanted = Object.values({ ...dependencies, ...devDependencies });
+  return !wanted.some((version) => /^(file|link|portal|workspace):/.test(version));
+}
 
 function managerOf(has: Project["has"]): string {
   if (has("pnpm-lock.yaml")) return "pnpm";
@@ -123,7 +143,7 @@ function python({ python: found, versions, has }: Project): Language | null {
   const install =
     found.file === "requirements.txt"
       ? "-r requirements.txt"
-      : all.map((one) => `'${one.replaceAll("'", "")}'`).join(" ");
+      : all.map((one) => `'${one.replaceAll("'", `'\\''`)}'`).join(" ");
   const uses = (name: string) => all.some((one) => one.toLowerCase().startsWith(name));
   const verify = has("manage.py")
     ? "python3 manage.py test --noinput"
@@ -137,7 +157,7 @@ function python({ python: found, versions, has }: Project): Language | null {
     dockerfile: [
       "# A place of its own for the packages; the agent may add to it.",
       "RUN python3 -m venv --system-site-packages /opt/venv",
-      ...(all.length > 0
+      ...(all.length > 0 && !found.needsMore
         ? [
             ...(found.file === "requirements.txt" ? ["COPY requirements.txt /tmp/"] : []),
             `RUN cd /tmp && /opt/venv/bin/pip install --no-cache-dir --quiet ${install}`,
@@ -145,7 +165,10 @@ function python({ python: found, versions, has }: Project): Language | null {
         : []),
       "RUN chown -R agent:agent /opt/venv",
     ].join("\n"),
-    context: all.length > 0 && found.file === "requirements.txt" ? ["requirements.txt"] : [],
+    context:
+      all.length > 0 && !found.needsMore && found.file === "requirements.txt"
+        ? ["requirements.txt"]
+        : [],
     environment: {
       VIRTUAL_ENV: "/opt/venv",
       PATH: "/opt/venv/bin:$PATH",
@@ -153,9 +176,11 @@ function python({ python: found, versions, has }: Project): Language | null {
     verify: [verify],
     why: [
       `Python 3.11 is Debian's${wanted && !wanted.startsWith("3.11") ? `; the repository asks for ${wanted}, which Debian has not` : ""}.`,
-      all.length > 0
-        ? `${all.length} packages of ${found.file} are installed into /opt/venv.`
-        : `${found.file} names no packages.`,
+      found.needsMore
+        ? `${found.file} names other files (${found.needsMore}), so its packages are not installed: do it in the Dockerfile.`
+        : all.length > 0
+          ? `${all.length} packages of ${found.file} are installed into /opt/venv.`
+          : `${found.file} names no packages.`,
       `\`${verify}\` verifies each run.`,
     ],
   };
@@ -166,7 +191,8 @@ function go({ go: found, versions }: Project): Language | null {
   const wanted = versions.go ?? found.version;
   const [major = 1, minor = 0] = wanted.split(".").map(Number);
   const newer = major > (debianGo[0] ?? 1) || minor > (debianGo[1] ?? 0);
-  const exact = wanted.split(".").length > 2 ? wanted : `${wanted}.0`;
+  // From 1.21 on the first release of a version has a .0.
+  const exact = wanted.split(".").length > 2 || minor < 21 ? wanted : `${wanted}.0`;
   return {
     ...blank,
     name: newer ? `Go ${exact}` : "Go 1.19",

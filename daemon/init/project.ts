@@ -19,7 +19,13 @@ export type Project = {
   /** Of .tool-versions, .nvmrc, .python-version and the like: `node` → `22.3.0`. */
   versions: Record<string, string>;
   packageJson: PackageJson | null;
-  python: { dependencies: string[]; requires: string | null; file: string } | null;
+  python: {
+    dependencies: string[];
+    requires: string | null;
+    file: string;
+    /** A line that takes from another file, which the build would need as well; empty: none. */
+    needsMore: string;
+  } | null;
   go: { version: string; modules: number } | null;
   ruby: { version: string | null; gems: string[] } | null;
   services: ComposeService[];
@@ -34,6 +40,7 @@ export type PackageJson = {
   devDependencies?: Record<string, string>;
   engines?: Record<string, string>;
   packageManager?: string;
+  workspaces?: unknown;
 };
 
 const bytesMax = 1024 * 1024;
@@ -131,13 +138,7 @@ function pythonOf(text: Text): Project["python"] {
   const requirements = text("requirements.txt");
   if (pyproject === null && requirements === null) return null;
   const listed = (requirements ?? "").split("\n").map((line) => line.replace(/#.*/, "").trim());
-  // Only names matter here, so TOML's list of strings is read as such.
-  const inside = /^dependencies\s*=\s*\[([\s\S]*?)^\s*\]|^dependencies\s*=\s*\[(.*)\]/m.exec(
-    pyproject ?? "",
-  );
-  const quoted = [...(inside?.[1] ?? inside?.[2] ?? "").matchAll(/["']([^"']+)["']/g)].map(
-    (match) => match[1] ?? "",
-  );
+  const quoted = stringsOf(/^dependencies\s*=\s*\[/m.exec(pyproject ?? ""));
   const poetry =
     /^\[tool\.poetry\.dependencies\]$([\s\S]*?)(?=^\[|$(?![\s\S]))/m.exec(pyproject ?? "")?.[1] ??
     "";
@@ -148,7 +149,23 @@ function pythonOf(text: Text): Project["python"] {
     ),
     requires: /^requires-python\s*=\s*["']([^"']+)/m.exec(pyproject ?? "")?.[1] ?? null,
     file: requirements === null ? "pyproject.toml" : "requirements.txt",
+    needsMore:
+      listed.find((line) => /^(-r|-c|-e|--requirement|--constraint|--editable|\.)/.test(line)) ??
+      "",
   };
+}
+
+/** The strings of a TOML list that begins where `found` ends, up to its bracket. */
+function stringsOf(found: RegExpExecArray | null): string[] {
+  if (!found) return [];
+  const rest = found.input.slice(found.index + found[0].length);
+  const strings: string[] = [];
+  for (const [, double, single, end] of rest.matchAll(/"([^"\n]*)"|'([^'\n]*)'|#[^\n]*|(\])/g)) {
+    if (end) break;
+    const text = double ?? single;
+    if (text !== undefined) strings.push(text);
+  }
+  return strings;
 }
 
 function goOf(text: string | null): Project["go"] {

@@ -39,6 +39,8 @@ const gatewayTriesMax = 4;
 const gatewayPauseMs = 500;
 /** Between SIGTERM and SIGKILL for the agent. */
 const graceMs = 1_500;
+/** Processes that were refused, before that is taken for why an agent failed. */
+const refusalsMin = 3;
 /** After the end, until the container stops by itself if nobody removes it. */
 const lingerMs = 30 * 60_000;
 const tailBytes = 8_000;
@@ -109,9 +111,12 @@ async function run(task: Task, deadline: number, services: Services): Promise<bo
   if (stop.signal.aborted) return false;
   write({ type: "stage", stage: "agent" });
   services.watch(lookEveryMs);
-  const finished = await runAgent(task, deadline, disk);
+  const { finished, cut } = await runAgent(task, deadline, disk);
   write({ type: "stage", stage: "committing" });
-  const pushed = await commitAndPush(task, disk.full() ? leftoverKbMaxOnFullDisk : leftoverKbMax);
+  const pushed = await commitAndPush(
+    task,
+    cut === "disk" ? leftoverKbMaxOnFullDisk : leftoverKbMax,
+  );
   // Git ran with the agent's own configuration, which may have started something.
   await endAgent();
   if (!finished) services.tellEnds();
@@ -119,7 +124,7 @@ async function run(task: Task, deadline: number, services: Services): Promise<bo
   if (task.verify.length > 0) write({ type: "stage", stage: "verifying" });
   for (const [index, command] of task.verify.entries()) {
     if (stop.signal.aborted) break;
-    if (!(await verify(index, command, deadline))) services.tellEnds();
+    if (!(await verify(index, command, deadline, disk))) services.tellEnds();
   }
   return pushed;
 }
@@ -236,7 +241,7 @@ async function runAgent(
   task: Task,
   deadline: number,
   disk: ReturnType<typeof watchDisk>,
-): Promise<boolean> {
+): Promise<{ finished: boolean; cut: Cut | null }> {
   const child = spawn(...loginShell('cd /workspace && exec "$@"', task.command), {
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
@@ -266,13 +271,19 @@ async function runAgent(
   await endAgent();
   await output.closed();
   if (!cut && end.exit !== 0 && memoryKills() > killsBefore) cut = "memory";
-  if (!cut && end.exit !== 0 && processRefusals() > refusalsBefore) cut = "pids";
+  // One refusal is a build that tried again; many are why it failed.
+  if (!cut && end.exit !== 0 && processRefusals() - refusalsBefore >= refusalsMin) cut = "pids";
   write({ type: "agent", exit: end.exit, signal: end.signal, cut });
-  return end.exit === 0 && !cut;
+  return { finished: end.exit === 0 && !cut, cut };
 }
 
 /** Whether it passed, or was ended because the run was. */
-async function verify(index: number, command: string, deadline: number): Promise<boolean> {
+async function verify(
+  index: number,
+  command: string,
+  deadline: number,
+  disk: ReturnType<typeof watchDisk>,
+): Promise<boolean> {
   const startedAt = Date.now();
   // Not a login shell: the agent may have left a ~/.bash_profile that says all is well.
   const child = spawn(...agentShell('. /etc/profile; cd /workspace && eval "$1"', [command]), {
@@ -280,7 +291,10 @@ async function verify(index: number, command: string, deadline: number): Promise
     detached: true,
   });
   const log = capture(child, places.verify(index), logBytesMax);
-  const watch = setInterval(() => stop.signal.aborted && void endAgent(), 250);
+  const watch = setInterval(() => {
+    disk.look();
+    if (disk.full() || stop.signal.aborted) void endAgent();
+  }, lookEveryMs);
   const stopped = () => void endAgent();
   stop.signal.addEventListener("abort", stopped);
   const end = await ended(child, Math.max(1_000, deadline - Date.now()));
@@ -289,6 +303,7 @@ async function verify(index: number, command: string, deadline: number): Promise
   await endAgent();
   await log.closed();
   if (end.late) appendFileSync(places.verify(index), "the run's time was up\n");
+  if (disk.full()) appendFileSync(places.verify(index), "the run's share of the disk was full\n");
   const exit = end.exit ?? (end.late ? 124 : 137);
   // Ended because the run was: that says nothing about the work.
   if (stop.signal.aborted && exit !== 0) return true;
@@ -319,9 +334,21 @@ parent=$(g rev-parse FETCH_HEAD)
 g read-tree "$parent"
 cd /workspace
 # What is larger than GitHub takes is left out, and said.
-{ printf '.\\0'; find . -xdev -path ./.git -prune -o -type f -size "+$6k" -printf ':(exclude,literal)%P\\0'; } > "$own/paths"
-find . -xdev -path ./.git -prune -o -type f -size "+$6k" -printf 'left out %P\\n' | head -n 20
-g add -A --ignore-errors --pathspec-from-file="$own/paths" --pathspec-file-nul || true
+large() { find . -xdev -path ./.git -prune -o -type f -size "+$size" -printf "$1" 2>/dev/null || true; }
+size=$6k
+{ printf '.\\0'; large ':(exclude,literal)%P\\0'; } > "$own/paths"
+code=0
+g add -A --ignore-errors --pathspec-from-file="$own/paths" --pathspec-file-nul || code=$?
+# 128: git takes no such list, as of files in a submodule. Then all of it, rather than nothing.
+if [ "$code" = 128 ]; then g add -A --ignore-errors . || true
+else
+  large '%P\\0' > "$own/large"
+  if [ -s "$own/large" ]; then
+    # Ignored ones would not have been committed anyway. A name is one line, whatever is in it.
+    { g check-ignore -z --stdin < "$own/large" || true; } | sort -z > "$own/ignored"
+    sort -z "$own/large" | comm -z -23 - "$own/ignored" | tr '\\n' '?' | tr '\\0' '\\n' | head -n 20 | sed 's/^/left out /'
+  fi
+fi
 tree=$(g write-tree)
 if [ "$tree" != "$(g rev-parse "$parent^{tree}")" ]; then
   commit=$(GIT_AUTHOR_NAME="$4" GIT_AUTHOR_EMAIL="$5" GIT_COMMITTER_NAME="$4" GIT_COMMITTER_EMAIL="$5" g commit-tree "$tree" -p "$parent" -m "$3")

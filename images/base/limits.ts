@@ -81,6 +81,9 @@ export function watchDisk(limit: DiskLimit, view: DiskView, now: () => number) {
       const used = await view.used();
       const crowded = free < limit.reserveBytes && used > limit.bytesMax * guiltyPart;
       full ||= used > limit.bytesMax || crowded;
+    } catch {
+      // So busy that nothing can be measured, while the disk runs full: that is its own doing too.
+      full ||= free < limit.reserveBytes;
     } finally {
       const tookMs = now() - startedAt;
       freeBefore = free;
@@ -95,9 +98,7 @@ export function watchDisk(limit: DiskLimit, view: DiskView, now: () => number) {
       if (full || measuring || now() < nextAt) return;
       const free = view.free();
       const grown = freeBefore - free >= Math.max(growthBytesMin, limit.bytesMax * growthPart);
-      if (grown || free < limit.reserveBytes || now() >= lateAt)
-        // No process could be started for it: the next look tries again.
-        measure(free).catch(() => {});
+      if (grown || free < limit.reserveBytes || now() >= lateAt) void measure(free);
     },
   };
 }
@@ -114,15 +115,25 @@ export function containerDisk(startedAt: number): DiskView {
       return bavail * bsize;
     },
     async used() {
-      const [workspace, rest] = await Promise.all([
+      const [workspace, rest, unlinked] = await Promise.all([
         run("/usr/bin/du", ["-sk", "--one-file-system", "/workspace"]),
         run("/usr/bin/find", ["/", "-xdev", "-type", "f", "-newerct", since, "-printf", "%b\n"]),
+        run("/usr/bin/setpriv", unlinkedFiles),
       ]);
-      const blocks = rest.split("\n").reduce((sum, line) => sum + Number(line), 0);
+      const blocksOf = (text: string) =>
+        text.split("\n").reduce((sum, line) => sum + (Number(line.split(" ")[0]) || 0), 0);
+      const once = [...new Set(unlinked.split("\n"))].join("\n");
+      const blocks = blocksOf(rest) + blocksOf(once);
       return Number.parseInt(workspace, 10) * 1024 + blocks * 512;
     },
   };
 }
+
+/** Files that the agent's processes hold open and have removed: as its own user, who may look. */
+const unlinkedFiles = [
+  ...["--reuid=agent", "--regid=agent", "--init-groups", "/bin/bash", "-c"],
+  "find -L /proc/[0-9]*/fd -type f -links 0 -printf '%b %D %i\\n' 2>/dev/null; true",
+];
 
 /** What it printed, also when it met files that vanished meanwhile. */
 function run(file: string, args: string[]): Promise<string> {

@@ -8,6 +8,7 @@ import { composePrompt, droppedInTurn } from "../../app/prompt.ts";
 import { failureCodes } from "../../app/protocol/failure.ts";
 import { stages } from "../../app/protocol/wire.ts";
 import { pullBody } from "../../app/pull-request.ts";
+import type { Run } from "../../app/run.ts";
 import { runStates } from "../../app/schema.ts";
 import { mistakeList } from "../../app/trimo-yml.ts";
 import type { RunView } from "../../app/view.ts";
@@ -256,6 +257,24 @@ test("what people wrote around Trimo's part of a pull request stays", () => {
     }),
     runs,
   );
+});
+
+test("an agent's comment shows no image, calls nobody, closes nothing and is not Trimo's own", () => {
+  const hostile = [
+    "![x](https://evil.example/secret) ![y][z]",
+    "<img src=https://evil.example/secret> <picture><source></picture>",
+    "@ana &#64;ana &commat;ana",
+    "fixes #1, Closes #2",
+    "<!-- trimo:run=abc -->",
+    "✅ **Run 7** finished",
+  ].join("\n");
+  const run = { agent: "claude", number: 3 } as Run;
+  const body = agentCommentBody(run, hostile);
+  expect(body).not.toMatch(/!\[|<img|<picture|<source|<!--|@ana|&#64;|&commat;|fixes #|Closes #/);
+  const [first, blank, ...rest] = body.split("\n");
+  expect(first).toContain("`claude` says in run 3");
+  expect(blank).toBe("");
+  expect(rest.every((line) => line.startsWith("> "))).toBe(true);
 });
 
 test("help and mistakes speak to nobody", () => {

@@ -100,3 +100,24 @@ test("a commit has another name when what goes in changes, and only then", async
   write("src/a.js", "A\n");
   expect(await hash()).not.toBe(second);
 });
+
+test("no attribute of a commit changes what is sent, and a link is no Dockerfile", async () => {
+  write(".gitattributes", "* export-subst text\nsrc export-ignore\nsrc/** export-ignore\n");
+  write(".trimo/Dockerfile", "# $Format:%nFROM evil/image%n$\nFROM a\n");
+  const mirror = join(folder, ".git");
+  const sent = await entries(await commitContext(mirror, committed(), ".trimo/Dockerfile"));
+  expect(sent[".trimo/Dockerfile"]).toContain("$Format:%nFROM evil/image%n$");
+  expect(sent["src/a.js"]).toBe("file - a\n");
+  rmSync(join(folder, ".trimo/Dockerfile"));
+  symlinkSync("../src/a.js", join(folder, ".trimo/Dockerfile"));
+  await expect(commitContext(mirror, committed(), ".trimo/Dockerfile")).rejects.toThrow(
+    "is a link",
+  );
+});
+
+test("rules are heeded as written, in their case", async () => {
+  write(".dockerignore", "SRC\n");
+  expect(Object.keys(await entries(await folderContext(folder, ".trimo/Dockerfile")))).toContain(
+    "src/a.js",
+  );
+});

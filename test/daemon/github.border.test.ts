@@ -43,7 +43,7 @@ beforeEach(() => {
     url(github),
     job,
     async () => "secret",
-    (text) => comments.push(text),
+    (text) => comments.push(text) > 0,
     clock,
   );
 });

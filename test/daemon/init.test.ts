@@ -82,13 +82,27 @@ describe("trimo image init", () => {
 
   test("reads dependencies of Python in each of their places", () => {
     const read = (files: Record<string, string>) => planOf(files).why;
-    expect(read({ "requirements.txt": "# web\nflask==3\n\n-r other.txt\npytest\n" })).toContain(
+    expect(read({ "requirements.txt": "# web\nflask==3\n\npytest\n" })).toContain(
       "2 packages of requirements.txt",
     );
     const list = `[project]\ndependencies = [\n  "flask>=3",\n  'httpx[http2]',\n]\n`;
     expect(read({ "pyproject.toml": list })).toContain("2 packages of pyproject.toml");
+    const markers = `[project]\ndependencies = ["flask", "tomli; python_version < '3.11'"]\n[other]\nmore = [\n "x",\n]\n`;
+    expect(read({ "pyproject.toml": markers })).toContain("2 packages of pyproject.toml");
     const poetry = `[tool.poetry.dependencies]\npython = "^3.12"\nflask = "*"\n\n[tool.other]\nx = 1\n`;
     expect(read({ "pyproject.toml": poetry })).toContain("1 packages of pyproject.toml");
+  });
+
+  test("installs nothing that needs more than its lock", () => {
+    const { file, why } = planOf({
+      "package.json": JSON.stringify({ workspaces: ["a"], scripts: { test: "x" } }),
+      "package-lock.json": "{}",
+      "requirements.txt": "-r base.txt\nflask\n",
+    });
+    expect(file(".trimo/Dockerfile")).not.toContain("npm ci");
+    expect(file(".trimo/Dockerfile")).not.toContain("pip install");
+    expect(why).toContain("workspaces, install scripts");
+    expect(why).toContain("names other files (-r base.txt)");
   });
 
   test("asks go.dev for a Go that Debian has not", () => {

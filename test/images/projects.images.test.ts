@@ -78,6 +78,7 @@ beforeAll(async () => {
   daemon = rig.startDaemon("studio", rig.enroll("studio"), {
     slots: 5,
     limits: { memory: "3g", cpus: 2, minutes: 15 },
+    builds: {},
     agents,
   });
   await until("the daemon", () => daemon.output().includes('"connected"'));
