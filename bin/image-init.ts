@@ -2,6 +2,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync
 import { basename, dirname, join, resolve } from "node:path";
 import { planImage } from "../daemon/init/plan.ts";
 import { readProject } from "../daemon/init/project.ts";
+import { slug } from "./image.ts";
 
 const trimoYml = ".github/trimo.yml";
 
@@ -37,10 +38,9 @@ export async function runImageInit(
   for (const path of Object.keys(files)) print(`✔ ${path}`);
   for (const sentence of why) print(`  ${sentence}`);
   for (const sentence of missing) print(`! ${sentence}`);
-  const name = basename(root)
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, "-");
-  print(`next: trimo image build ${folder ?? "."} && trimo image check trimo/${name}:dev`);
+  print(
+    `next: trimo image build ${folder ?? "."} && trimo image check trimo/${slug(basename(root))}:dev`,
+  );
 }
 
 function print(line: string) {

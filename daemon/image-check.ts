@@ -66,7 +66,9 @@ export async function checkImage(
   const seen = about.findings.some(({ level }) => level === "fail")
     ? nothingSeen
     : await runOnce(docker, image, options, signal);
-  const findings = [...about.findings, ...judge(about, seen, options)];
+  const findings = [...about.findings, ...judge(about, seen, options)].sort(
+    (a, b) => Number(b.level === "fail") - Number(a.level === "fail"),
+  );
   return {
     image,
     ok: findings.every(({ level }) => level !== "fail"),

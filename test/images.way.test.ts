@@ -56,7 +56,15 @@ let token: string;
 let engine: Awaited<ReturnType<typeof startEngineProxy>>;
 const made = mkdtempSync(join(tmpdir(), "trimo-images-"));
 
+/** Also of a run of this file that was ended in the middle. */
+function removeBuilt() {
+  const format = ["--format", "{{.Repository}}:{{.Tag}}"];
+  const tags = docker("images", "--filter", "reference=trimo-build/acme-*", ...format);
+  if (tags.length > 0) docker("rmi", ...tags);
+}
+
 beforeAll(async () => {
+  removeBuilt();
   for (const [name, dockerfile] of Object.entries(images)) {
     const folder = join(made, name);
     mkdirSync(folder);
@@ -95,6 +103,7 @@ afterAll(async () => {
   await rig.stop();
   await engine.stop();
   rmSync(made, { recursive: true });
+  removeBuilt();
   docker("rmi", "-f", ...Object.keys(images).map(tag));
   expect(left).toEqual([]);
   expect(rig.github.state.breaches).toEqual([]);
@@ -168,7 +177,7 @@ async function ended(fullName: string, issue: number, seconds = 60): Promise<str
 const builds = () =>
   docker("images", "--filter", "reference=trimo-build/acme-built", "--format", "{{.Tag}}");
 
-describe("a run in an image", () => {
+describe.concurrent("a run in an image", () => {
   test.each([
     ["whose preboot hangs", "hangs", "preboot_failed", "did not end within 4 s"],
     [

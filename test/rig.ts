@@ -187,7 +187,10 @@ export function leftovers(rig: Rig): string[] {
 }
 
 export function docker(...args: string[]): string[] {
-  return execFileSync("docker", args).toString().split("\n").filter(Boolean);
+  return execFileSync("docker", args, { stdio: ["ignore", "pipe", "pipe"] })
+    .toString()
+    .split("\n")
+    .filter(Boolean);
 }
 
 /** Looks until `look` gives something; fails with `what` and the rig's logs when it never does. */

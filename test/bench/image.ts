@@ -40,7 +40,7 @@ export async function benchImage(rounds: number) {
     for (let round = 0; round <= rounds; round++) {
       process.stderr.write(round === 0 ? "· warming up\n" : `· round ${round} of ${rounds}\n`);
       for (const image of [baseImage, ...tags, usual]) {
-        const checked = await checkImage(engine, image, options);
+        const checked = await checkImage(engine, image, options, new AbortController().signal);
         if (!checked.ok) throw new Error(`${image}: ${JSON.stringify(checked.findings)}`);
         if (round === 0) continue;
         ready.set(image, [...(ready.get(image) ?? []), checked.readyMs ?? 0]);
