@@ -30,7 +30,7 @@ const outputCharactersMax = 2_400;
 const messageCharactersMax = 600;
 const cpuPeriod = 100_000;
 
-/** Builds an image; `tell` hears each step. Aborting ends the build, and what it had made is removed. */
+/** Builds an image; `tell` hears each step. Aborting ends the build; its layers stay as the cache. */
 export async function buildImage(
   docker: Docker,
   context: Readable,

@@ -41,135 +41,156 @@ type UnderWay = {
   waiting: Set<(line: string) => void>;
 };
 
-export type Builds = ReturnType<typeof createBuilds>;
+export class Builds {
+  #parts: Parts;
+  #underWay = new Map<string, UnderWay>();
+  /** When a run last wanted each image, in milliseconds since 1970; kept over restarts. */
+  #used: Record<string, number>;
+  #turn: Promise<unknown> = Promise.resolve();
+  #basing: Promise<unknown> | null = null;
 
-export function createBuilds(parts: Parts) {
-  const { docker, config, clock, log } = parts;
-  const underWay = new Map<string, UnderWay>();
-  const used = readUsed(config.data);
-  let turn: Promise<unknown> = Promise.resolve();
-  let basing: Promise<unknown> | null = null;
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.#used = readUsed(parts.config.data);
+  }
+
+  /** The image's name if it is there already; null: it must be built, or cannot be. */
+  async known(wanted: Wanted): Promise<string | null> {
+    const { docker, config } = this.#parts;
+    if (config.builds === false || !(await isBaseCurrent(docker))) return null;
+    const { tag } = await planned(this.#parts, wanted);
+    return (await isThere(docker, tag)) ? tag : null;
+  }
+
+  /** The image's name, once it is there; `say` hears how far the build is. */
+  async image(wanted: Wanted, say: (line: string) => void, signal: AbortSignal): Promise<string> {
+    const { docker, config } = this.#parts;
+    if (config.builds === false)
+      throw new BuildRefused(
+        "This machine builds no images: `builds: {}` in its daemon.yml lets it; images/README.md says what a build may reach.",
+      );
+    await this.#needBase(signal);
+    const { tag, context } = await planned(this.#parts, wanted);
+    this.#note(tag);
+    if (await isThere(docker, tag)) return tag;
+    const before = this.#underWay.get(tag);
+    if (before) say("another run's build of the same image is under way");
+    else if (this.#underWay.size > 0) say("waiting for the build of another image");
+    const entry = before ?? this.#begin(tag, wanted, context);
+    entry.waiting.add(say);
+    try {
+      await Promise.race([entry.made, aborted(signal)]);
+      return tag;
+    } finally {
+      entry.waiting.delete(say);
+      if (entry.waiting.size === 0) {
+        // Whoever wants it from now on begins anew.
+        this.#forget(tag, entry);
+        entry.stop.abort(new Error("nobody waits for the build"));
+      }
+    }
+  }
+
   /** The base, made once for all who need it. */
-  const needBase = async (signal: AbortSignal) => {
+  async #needBase(signal: AbortSignal) {
+    const { docker, log } = this.#parts;
     if (await isBaseCurrent(docker)) return;
     log.info("building the base image");
-    basing ??= buildBase(docker, () => {}).finally(() => {
-      basing = null;
+    this.#basing ??= buildBase(docker, () => {}).finally(() => {
+      this.#basing = null;
     });
-    await Promise.race([basing, aborted(signal)]);
-  };
+    await Promise.race([this.#basing, aborted(signal)]);
+  }
 
-  const note = (image: string) => {
-    used[image] = clock.now();
-    writeUsed(config.data, used);
-  };
-
-  function begin(tag: string, wanted: Wanted, context: Context): UnderWay {
-    const stop = new AbortController();
-    const waiting = new Set<(line: string) => void>();
-    const say = (line: string) => {
-      for (const tell of waiting)
-        try {
-          tell(line);
-        } catch (error) {
-          // A full disk: the run that cannot write it down meets that by itself.
-          log.warn({ err: error }, "a build's progress could not be told");
-        }
+  #begin(tag: string, wanted: Wanted, context: Context): UnderWay {
+    const { docker, config, clock } = this.#parts;
+    const entry: UnderWay = {
+      made: Promise.resolve(),
+      stop: new AbortController(),
+      waiting: new Set(),
     };
     const limitMs = limitsOf(config).minutes * 60_000;
     // One at a time: each may take all that a build may.
-    const made = turn.then(async () => {
+    entry.made = this.#turn.then(async () => {
       const late = AbortSignal.timeout(limitMs);
       const room = watchRoom(docker, clock);
+      const note = (image: string) => this.#note(image);
       try {
-        const signal = AbortSignal.any([stop.signal, late, room.signal]);
-        await make(parts, tag, wanted, context, say, note, signal);
+        const signal = AbortSignal.any([entry.stop.signal, late, room.signal]);
+        await make(this.#parts, tag, wanted, context, teller(entry, this.#parts.log), note, signal);
         note(tag);
       } catch (error) {
         if (late.aborted) throw new BuildError(`the build took more than ${limitMs / 60_000} min`);
         throw error;
       } finally {
         room.close();
-        if (underWay.get(tag) === entry) underWay.delete(tag);
+        this.#forget(tag, entry);
       }
     });
-    turn = made.catch(() => {});
-    const entry = { made, stop, waiting };
-    underWay.set(tag, entry);
+    this.#turn = entry.made.catch(() => {});
+    this.#underWay.set(tag, entry);
     return entry;
   }
 
-  return {
-    /** The image's name if it is there already; null: it must be built, or cannot be. */
-    async known(wanted: Wanted): Promise<string | null> {
-      if (config.builds === false || !(await isBaseCurrent(docker))) return null;
-      const { tag } = await planned(parts, wanted);
-      return (await isThere(docker, tag)) ? tag : null;
-    },
+  #forget(tag: string, entry: UnderWay) {
+    if (this.#underWay.get(tag) === entry) this.#underWay.delete(tag);
+  }
 
-    /** The image's name, once it is there; `say` hears how far the build is. */
-    async image(wanted: Wanted, say: (line: string) => void, signal: AbortSignal): Promise<string> {
-      if (config.builds === false)
-        throw new BuildRefused(
-          "This machine builds no images: `builds: {}` in its daemon.yml lets it; images/README.md says what a build may reach.",
-        );
-      await needBase(signal);
-      const { tag, context } = await planned(parts, wanted);
-      note(tag);
-      if (await isThere(docker, tag)) return tag;
-      const entry = underWay.get(tag) ?? begin(tag, wanted, context);
-      if (entry.waiting.size > 0) say("another run's build of the same image is under way");
-      entry.waiting.add(say);
+  #note(image: string) {
+    this.#used[image] = this.#parts.clock.now();
+    writeUsed(this.#parts.config.data, this.#used);
+  }
+
+  /** Removes what no run has used for `days`, and then the longest unused over the disk's share. */
+  async sweep() {
+    const { docker, config, clock, log, identity } = this.#parts;
+    const { days, disk } = limitsOf(config);
+    const base = (await imageSize(docker, baseImage)) ?? 0;
+    for (const image of await builtImages(docker, identity)) this.#used[image] ??= clock.now();
+    const newestFirst = Object.entries(this.#used).toSorted(([, a], [, b]) => b - a);
+    let bytes = 0;
+    for (const [image] of newestFirst) {
+      if (this.#underWay.has(image)) continue;
+      const size = await imageSize(docker, image);
+      // A layer of a failed build may be, or have become, somebody's own image.
+      const another = !image.startsWith(`${prefix}/`) && (await isTagged(docker, image));
+      if (size === null || another) {
+        delete this.#used[image];
+        continue;
+      }
+      const own = Math.max(0, size - base);
+      // As it is now: a run may have asked for it a moment ago.
+      const old = clock.now() - (this.#used[image] ?? 0) > days * 86_400_000;
+      bytes += own;
+      if (!old && bytes <= bytesOf(disk)) continue;
+      log.info({ image, bytes: own, old }, "removing an image that was built here");
+      if (!(await removed(docker, image))) continue;
+      delete this.#used[image];
+      bytes -= own;
+    }
+    writeUsed(config.data, this.#used);
+  }
+}
+
+/** Tells all who wait; one that cannot write it down must not end the build. */
+function teller({ waiting }: UnderWay, log: Logger): (line: string) => void {
+  return (line) => {
+    for (const tell of waiting)
       try {
-        await Promise.race([entry.made, aborted(signal)]);
-        return tag;
-      } finally {
-        entry.waiting.delete(say);
-        // Nobody waits for it any more.
-        if (entry.waiting.size === 0) {
-          // Whoever wants it from now on begins anew.
-          if (underWay.get(tag) === entry) underWay.delete(tag);
-          entry.stop.abort(new Error("nobody waits for the build"));
-        }
+        tell(line);
+      } catch (error) {
+        log.warn({ err: error }, "a build's progress could not be told");
       }
-    },
-
-    /** Removes what no run has used for `days`, and then the longest unused over the disk's share. */
-    async sweep() {
-      const { days, disk } = limitsOf(config);
-      const base = await imageSize(docker, baseImage);
-      let bytes = 0;
-      for (const image of await builtImages(docker, parts.identity)) used[image] ??= clock.now();
-      const newestFirst = Object.entries(used).toSorted(([, a], [, b]) => b - a);
-      for (const [image] of newestFirst) {
-        // A layer of a failed build may be, or have become, somebody's own image.
-        if (!image.startsWith(`${prefix}/`) && (await isTagged(docker, image))) {
-          delete used[image];
-          continue;
-        }
-        const size = underWay.has(image) ? 0 : await imageSize(docker, image);
-        if (size === null) {
-          delete used[image];
-          continue;
-        }
-        const own = Math.max(0, size - (base ?? 0));
-        bytes += own;
-        // As it is now: a run may have asked for it a moment ago.
-        const old = clock.now() - (used[image] ?? 0) > days * 86_400_000;
-        if (!old && bytes <= bytesOf(disk)) continue;
-        log.info({ image, bytes: own, old }, "removing an image that was built here");
-        // One that a container stands on is refused, and goes at another turn.
-        const gone = await docker
-          .getImage(image)
-          .remove()
-          .then(() => true)
-          .catch(() => false);
-        if (gone) delete used[image];
-        if (gone) bytes -= own;
-      }
-      writeUsed(config.data, used);
-    },
   };
+}
+
+/** False for one that a container stands on: it goes at another turn. */
+async function removed(docker: Docker, image: string): Promise<boolean> {
+  return await docker
+    .getImage(image)
+    .remove()
+    .then(() => true)
+    .catch(() => false);
 }
 
 /** Name and context; throws when the Dockerfile takes from an image that this machine may not start. */

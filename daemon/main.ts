@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { systemClock } from "../app/protocol/pace.ts";
-import { createBuilds } from "./builds.ts";
+import { Builds } from "./builds.ts";
 import type { Config } from "./config.ts";
 import { keepConnection } from "./connection.ts";
 import { connectDocker } from "./container.ts";
@@ -39,7 +39,7 @@ export async function startDaemon(config: Config, version: string, log: Logger):
   }
   const identity = readIdentity(config.data);
   const server = connectServer(config.server, config.token);
-  const builds = createBuilds({ config, docker, clock, log, identity });
+  const builds = new Builds({ config, docker, clock, log, identity });
   const slots = new Slots({ config, docker, server, clock, log, identity, builds }, version);
   const stop = new AbortController();
   let claiming: Promise<void> | null = null;

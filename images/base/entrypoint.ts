@@ -346,7 +346,7 @@ else
   if [ -s "$own/large" ]; then
     # Ignored ones would not have been committed anyway. A name is one line, whatever is in it.
     { g check-ignore -z --stdin < "$own/large" || true; } | sort -z > "$own/ignored"
-    sort -z "$own/large" | comm -z -23 - "$own/ignored" | tr '\\n' '?' | tr '\\0' '\\n' | head -n 20 | sed 's/^/left out /'
+    sort -z "$own/large" | comm -z -23 - "$own/ignored" | tr '\\001-\\037\\177' '?' | tr '\\0' '\\n' | head -n 20 | sed 's/^/left out /'
   fi
 fi
 tree=$(g write-tree)
