@@ -72,25 +72,9 @@ beforeAll(async () => {
     if (name === "foreign") writeFileSync(join(folder, "node"), foreignElf, { mode: 0o755 });
     docker("build", "-q", "-t", tag(name), folder);
   }
-  rig = await startRig({
-    repositories: [
-      "acme/app",
-      "acme/built",
-      "acme/wrong",
-      "acme/cut",
-      "acme/greedy",
-      "acme/stopped",
-    ].map((fullName) => ({ fullName, source: null })),
-  });
-  for (const fullName of [
-    "acme/app",
-    "acme/built",
-    "acme/wrong",
-    "acme/cut",
-    "acme/greedy",
-    "acme/stopped",
-  ])
-    await commit(fullName, "README.md", "# App\n");
+  const names = ["app", "built", "wrong", "cut", "greedy", "stopped"].map((name) => `acme/${name}`);
+  rig = await startRig({ repositories: names.map((fullName) => ({ fullName, source: null })) });
+  for (const fullName of names) await commit(fullName, "README.md", "# App\n");
   await commit("acme/app", ".github/trimo.yml", "agent: quick\nverify: ['test -e QUICK']\n");
   await rig.startApp();
   token = rig.enroll("studio");

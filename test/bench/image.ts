@@ -19,6 +19,7 @@ const examples = ["nextjs-postgres-redis", "django-postgres-celery", "go-postgre
 const folderOf = (name: string) =>
   fileURLToPath(new URL(`../../images/examples/${name}`, import.meta.url));
 const options = { cpus: 2, memoryBytes: 2 ** 31, prebootSeconds: 120 };
+const label = "dev.trimo.bench";
 const usual = "trimo/bench-usual:dev";
 const usualDockerfile = `FROM trimo/bench-${examples[0]}:dev
 RUN printf '%s\\n' '#!/bin/sh' 'service postgresql start' 'service redis-server start' > /opt/trimo/preboot.sh
@@ -62,6 +63,7 @@ export async function benchImage(rounds: number) {
   } finally {
     rmSync(made, { recursive: true });
     docker("rmi", "-f", ...tags, usual);
+    docker("image", "prune", "-f", "--filter", `label=${label}`);
   }
 }
 
@@ -78,7 +80,7 @@ async function build(folder: string, tag: string) {
     tag,
     dockerfile,
     text: context.text,
-    labels: {},
+    labels: { [label]: "1" },
     args: proxyArgs(),
     platform: null,
     fresh: false,
@@ -103,6 +105,8 @@ async function rebuilds(folder: string, rounds: number) {
     const args = [
       "build",
       "-q",
+      "--label",
+      `${label}=1`,
       "-f",
       join(folder, ".trimo/Dockerfile"),
       "-t",
