@@ -18,7 +18,10 @@ export async function runImageInit(
   const own = existsSync(join(root, trimoYml)) && !options.force;
   if (own) {
     delete files[trimoYml];
-    missing.push(`${trimoYml} is yours and stays: it needs the line \`build: .trimo/Dockerfile\`.`);
+    if (!/^build:/m.test(readFileSync(join(root, trimoYml), "utf8")))
+      missing.push(
+        `${trimoYml} is yours and stays: it needs the line \`build: .trimo/Dockerfile\`.`,
+      );
   }
   const changed = Object.keys(files).filter(
     (path) =>
@@ -38,6 +41,7 @@ export async function runImageInit(
   for (const path of Object.keys(files)) print(`✔ ${path}`);
   for (const sentence of why) print(`  ${sentence}`);
   for (const sentence of missing) print(`! ${sentence}`);
+  print("  A machine builds it for its runs when its daemon.yml has `builds: {}`.");
   print(
     `next: trimo image build ${folder ?? "."} && trimo image check trimo/${slug(basename(root))}:dev`,
   );
