@@ -82,6 +82,8 @@ const stopMsMax = 60_000;
 const lostStopMsMax = 12_000;
 /** Of a verify command's log, what is read for its receipt. */
 const logTailBytes = 32 * 1024;
+/** Of the agent's output, what is taken to lines at once. */
+const pieceBytes = 64 * 1024;
 const collectedBytesMax = 80 * 2 ** 20;
 const tailChars = 3_500;
 const receiptTailChars = 7_900;
@@ -359,16 +361,23 @@ class Output {
 
   /** Everything up to the file's end. */
   async rest(gateway: Gateway) {
-    this.take(await collected(gateway.read(places.output, this.offset)));
+    const stream = gateway.read(places.output, this.offset);
+    await consume(stream, new AbortController().signal, async (chunk) => {
+      this.take(chunk);
+      return false;
+    });
     this.#handle(this.#reader.flush());
     this.#count(true);
   }
 
-  take(chunk: Buffer) {
-    if (chunk.length === 0) return;
-    this.offset += chunk.length;
-    this.#handle(this.#reader.push(chunk));
-    this.#count(false);
+  /** In pieces: 64 MB of short lines at once would be gigabytes of small objects. */
+  take(bytes: Buffer) {
+    for (let at = 0; at < bytes.length; at += pieceBytes) {
+      const piece = bytes.subarray(at, at + pieceBytes);
+      this.offset += piece.length;
+      this.#handle(this.#reader.push(piece));
+      this.#count(false);
+    }
   }
 
   #handle(lines: { text: string; end: number; whole: boolean }[]) {

@@ -153,7 +153,8 @@ describe("trimo image init", () => {
 describe("five containers at once", () => {
   test("of three projects, on the same ports, change code, migrate and are verified, and none sees another's data", async () => {
     // Built first, so that all five begin together.
-    for (const name of exampleNames) await ended(name, await begin(name, "small"));
+    for (const name of exampleNames)
+      expect(await ended(name, await begin(name, "small"))).toMatch(/^✅/m);
     const five = [...exampleNames, ...exampleNames.slice(0, 2)];
     const issues = await Promise.all(
       five.map(async (name) => ({ name, issue: await begin(name, name) })),

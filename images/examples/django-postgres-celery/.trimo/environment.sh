@@ -1,0 +1,4 @@
+export DATABASE_HOST=127.0.0.1 DATABASE_USER=app
+export DATABASE_NAME=app_dev TEST_DATABASE_NAME=app_test
+export BROKER_URL=redis://127.0.0.1:6379/0 TEST_BROKER_URL=redis://127.0.0.1:6379/1
+export DJANGO_SETTINGS_MODULE=shop.settings
