@@ -235,6 +235,8 @@ async function make(
   signal: AbortSignal,
 ) {
   if (signal.aborted) throw signal.reason;
+  // Another's build of it may have ended while this one was looking for it.
+  if (await isThere(docker, tag)) return;
   const { cpus, memory } = limitsOf(config);
   const startedAt = Date.now();
   say(`building the image of ${dockerfile}`);
