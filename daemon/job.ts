@@ -257,9 +257,10 @@ async function execute(work: Work, mode: Mode, tries: number): Promise<Settle | 
     return ended(work, { outcome: "cancelled", failure: null }, { head: null, changed: false });
   }
   work.outbox.add({ type: "stage", stage: "pushing" });
-  const changed = pusher.head !== plan.startSha;
   const beside = `${work.job.branch}-run-${work.job.number}`;
-  const verdict = await pusher.finish(beside, changed);
+  const verdict = await pusher.finish(beside);
+  // Not before: the last push may just be on its way through.
+  const { changed } = pusher;
   if (work.over.signal.aborted) return null;
   work.record.keep = !verdict.ok && verdict.kept === null && changed;
   const head = verdict.ok ? verdict.head : null;

@@ -47,8 +47,9 @@ export class Pusher {
     this.#signal = signal;
   }
 
-  get head(): string {
-    return this.#told;
+  /** Whether the run has added a commit, as far as its pushes have been looked at: all, after `finish`. */
+  get changed(): boolean {
+    return this.#told !== this.#start;
   }
 
   /** The gate has (perhaps) something new. */
@@ -90,21 +91,21 @@ export class Pusher {
   }
 
   /** Everything on GitHub and seen there, or why not; `beside` is the branch that keeps the work then. */
-  async finish(beside: string, changed: boolean): Promise<Verdict> {
+  async finish(beside: string): Promise<Verdict> {
     const until = this.#clock.now() + lastPushMsMax;
     for (let tries = 0; ; tries++) {
       this.nudge();
       await this.#working;
-      const verdict = await this.#verdict(beside, changed);
+      const verdict = await this.#verdict(beside);
       const again = !verdict.ok && verdict.why === "unreachable" && this.#clock.now() < until;
       if (!again || this.#signal.aborted) return verdict;
       await this.#clock.sleep(backoffMs(tries, 500, 15_000, Math.random()), this.#signal);
     }
   }
 
-  async #verdict(beside: string, changed: boolean): Promise<Verdict> {
+  async #verdict(beside: string): Promise<Verdict> {
     const stopped = this.#stopped;
-    if (stopped === null && !changed) return { ok: true, head: this.#onGitHub };
+    if (stopped === null && !this.changed) return { ok: true, head: this.#onGitHub };
     if (stopped === null) return await this.#seen();
     if (stopped !== "moved" && "unreachable" in stopped)
       return { ok: false, why: "unreachable", detail: stopped.unreachable, kept: null };

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemClock } from "../../app/protocol/pace.ts";
 import {
   commitsBetween,
   type Gate,
@@ -15,6 +16,7 @@ import {
   serveGate,
 } from "../../daemon/gate.ts";
 import { fetchMirror } from "../../daemon/mirror.ts";
+import { Pusher } from "../../daemon/pusher.ts";
 
 // Mirror and gate with real git over HTTP.
 
@@ -217,6 +219,28 @@ test("nothing but clone, fetch and push is served", async () => {
   ])
     expect((await fetch(`${url}${path}`)).status).toBe(404);
   expect((await fetch(`${url}/git-receive-pack`)).status).toBe(404);
+});
+
+test("the end of a run counts a push that nobody has looked at yet", async () => {
+  const start = await gateHead(gate);
+  await pushOn(gate, remote, "token", start);
+  await git(work, "commit", "--allow-empty", "-qm", "Last");
+  await git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
+  const told: string[] = [];
+  const pusher = new Pusher(
+    gate,
+    remote,
+    { told: start, onGitHub: start, start },
+    async () => "token",
+    systemClock,
+    (fact) => told.push(fact.type),
+    new AbortController().signal,
+  );
+  expect(pusher.changed).toBe(false);
+  const verdict = await pusher.finish("trimo/1-x-run-1");
+  expect(verdict).toEqual({ ok: true, head: await gateHead(gate) });
+  expect(pusher.changed).toBe(true);
+  expect(told).toEqual(["commit", "pushed"]);
 });
 
 test("on to the remote forward only: a branch that somebody moved is never overwritten", async () => {
