@@ -42,9 +42,10 @@ beforeAll(async () => {
   await until("the daemon", () => daemon.output().includes('"connected"'));
 });
 afterAll(async () => {
-  expect(leftovers(rig)).toEqual([]);
-  expect(rig.github.state.breaches).toEqual([]);
+  const left = leftovers(rig);
   await rig.stop();
+  expect(left).toEqual([]);
+  expect(rig.github.state.breaches).toEqual([]);
 });
 
 async function begin(agent: string): Promise<number> {

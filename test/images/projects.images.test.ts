@@ -84,12 +84,13 @@ beforeAll(async () => {
   await until("the daemon", () => daemon.output().includes('"connected"'));
 }, 120_000);
 afterAll(async () => {
-  expect(leftovers(rig)).toEqual([]);
-  expect(rig.github.state.breaches).toEqual([]);
+  const left = leftovers(rig);
   await rig.stop();
   rmSync(made, { recursive: true });
   const built = docker("images", "-q", "--filter", "reference=trimo-build/acme-*");
   if (built.length > 0) docker("rmi", "-f", ...new Set(built));
+  expect(left).toEqual([]);
+  expect(rig.github.state.breaches).toEqual([]);
 }, 120_000);
 
 async function trimo(...args: string[]): Promise<string> {
