@@ -2,10 +2,10 @@ import { existsSync } from "node:fs";
 import { totalmem } from "node:os";
 import { basename, join, relative, resolve } from "node:path";
 import { buildImage } from "../daemon/build.ts";
-import { connectDocker } from "../daemon/container.ts";
+import { connectDocker, imageLabels } from "../daemon/container.ts";
 import { folderContext } from "../daemon/context.ts";
 import { imagesOf } from "../daemon/dockerfile.ts";
-import { baseImage, buildBase, isBaseCurrent, labelsOf, proxyArgs } from "../daemon/image.ts";
+import { baseImage, buildBase, isBaseCurrent, proxyArgs } from "../daemon/image.ts";
 import { type Checked, checkImage } from "../daemon/image-check.ts";
 
 type BuildOptions = {
@@ -34,7 +34,7 @@ export async function runImageBuild(folder: string | undefined, options: BuildOp
     await buildBase(docker, (line) => process.stderr.write(`  ${line}\n`));
   }
   const tag = options.tag ?? `trimo/${slug(basename(root))}:dev`;
-  const before = (await labelsOf(docker, tag))?.[folderLabel];
+  const before = (await imageLabels(docker, tag))?.[folderLabel];
   if (before && before !== root)
     process.stderr.write(
       `! ${tag} was built from ${before} until now; that image loses its name\n`,

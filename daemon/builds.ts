@@ -7,7 +7,7 @@ import type { Clock } from "../app/protocol/pace.ts";
 import { matchesAny } from "../app/protocol/pattern.ts";
 import { BuildError, buildImage } from "./build.ts";
 import { bytesOf, type Config } from "./config.ts";
-import { type Docker, DockerError, engineFolder, translate } from "./container.ts";
+import { type Docker, DockerError, engineFolder, inspectImage } from "./container.ts";
 import { type Context, commitContext } from "./context.ts";
 import { imagesOf } from "./dockerfile.ts";
 import {
@@ -297,11 +297,7 @@ async function builtImages(docker: Docker, identity: string): Promise<string[]> 
 }
 
 async function isTagged(docker: Docker, image: string): Promise<boolean> {
-  const found = await docker
-    .getImage(image)
-    .inspect()
-    .catch(() => null);
-  return (found?.RepoTags.length ?? 0) > 0;
+  return ((await inspectImage(docker, image))?.RepoTags.length ?? 0) > 0;
 }
 
 async function isThere(docker: Docker, tag: string): Promise<boolean> {
@@ -309,14 +305,10 @@ async function isThere(docker: Docker, tag: string): Promise<boolean> {
 }
 
 async function idOf(docker: Docker, image: string): Promise<string | null> {
-  try {
-    const { Id, Config } = await docker.getImage(image).inspect();
-    const follows = Config.Labels?.[contractLabel] === contractVersion;
-    return image.startsWith(`${prefix}/`) && !follows ? null : Id;
-  } catch (error) {
-    if ((error as { statusCode?: number }).statusCode === 404) return null;
-    throw translate(error);
-  }
+  const found = await inspectImage(docker, image);
+  if (!found) return null;
+  const follows = found.Config.Labels?.[contractLabel] === contractVersion;
+  return image.startsWith(`${prefix}/`) && !follows ? null : found.Id;
 }
 
 function aborted(signal: AbortSignal): Promise<never> {

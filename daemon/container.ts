@@ -253,17 +253,26 @@ export async function ownedVolumes(
   });
 }
 
+/** Null when the engine does not have it. */
+export async function inspectImage(
+  docker: Docker,
+  name: string,
+): Promise<Dockerode.ImageInspectInfo | null> {
+  try {
+    return await docker.getImage(name).inspect();
+  } catch (error) {
+    if (statusOf(error) === 404) return null;
+    throw translate(error);
+  }
+}
+
 /** An image's labels; null when the engine does not have it. */
 export async function imageLabels(
   docker: Docker,
   name: string,
 ): Promise<Record<string, string> | null> {
-  try {
-    return (await docker.getImage(name).inspect()).Config.Labels ?? {};
-  } catch (error) {
-    if (statusOf(error) === 404) return null;
-    throw translate(error);
-  }
+  const image = await inspectImage(docker, name);
+  return image && (image.Config.Labels ?? {});
 }
 
 async function translated<T>(work: () => Promise<T>): Promise<T> {

@@ -30,7 +30,7 @@ export class ContextError extends Error {}
 /** `<Dockerfile>.dockerignore` goes before `.dockerignore`, as in Docker's own tools. */
 const ignoreFilesOf = (dockerfile: string): string[] => [
   `${dockerfile}.dockerignore`,
-  posix.join(".dockerignore"),
+  ".dockerignore",
 ];
 
 /** Whether a path goes in; the Dockerfile always does. */

@@ -18,7 +18,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { buildImage } from "./build.ts";
-import { type Docker, translate } from "./container.ts";
+import { type Docker, inspectImage, translate } from "./container.ts";
 import { folderContext } from "./context.ts";
 
 const run = promisify(execFile);
@@ -37,7 +37,7 @@ type Say = (line: string) => void;
 
 /** Whether the base image is there and made from these very sources. */
 export async function isBaseCurrent(docker: Docker): Promise<boolean> {
-  const image = await inspect(docker, baseImage);
+  const image = await inspectImage(docker, baseImage);
   return image?.Config?.Labels?.[sourceLabel] === (await sourceHash());
 }
 
@@ -100,8 +100,8 @@ async function stage(context: string, cpu: string, say: Say) {
 
 /** Debian as it can be had: here already, pulled, or made with debootstrap. */
 async function findDebian(docker: Docker, say: Say): Promise<string> {
-  if (await inspect(docker, debian)) return debian;
-  if (await inspect(docker, ownDebian)) return ownDebian;
+  if (await inspectImage(docker, debian)) return debian;
+  if (await inspectImage(docker, ownDebian)) return ownDebian;
   say(`pulling ${debian}`);
   if (await pull(docker, debian)) return debian;
   say("no image registry answers: making Debian with debootstrap");
@@ -186,27 +186,9 @@ async function privateNode(cpu: string, say: Say): Promise<string> {
   return kept;
 }
 
-async function inspect(docker: Docker, name: string) {
-  try {
-    return await docker.getImage(name).inspect();
-  } catch (error) {
-    if ((error as { statusCode?: number }).statusCode === 404) return null;
-    throw translate(error);
-  }
-}
-
-/** Null: it is not there. */
-export async function labelsOf(
-  docker: Docker,
-  name: string,
-): Promise<Record<string, string> | null> {
-  const image = await inspect(docker, name);
-  return image && (image.Config.Labels ?? {});
-}
-
 /** In bytes, with all its layers; null: it is not there. */
 export async function imageSize(docker: Docker, name: string): Promise<number | null> {
-  return (await inspect(docker, name))?.Size ?? null;
+  return (await inspectImage(docker, name))?.Size ?? null;
 }
 
 async function hasCommand(name: string): Promise<boolean> {

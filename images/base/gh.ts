@@ -189,8 +189,7 @@ function filter(expression: string, text: string) {
 async function view(run: Where, flags: Flags, number: number, row: Row) {
   const wanted = flags.comments || /\bcomments\b/.test(flags.json ?? "");
   const comments = wanted ? await many(run, `/issues/${number}/comments?per_page=100`, 200) : [];
-  const shown = comments.map((one) => ({ ...(fields.author?.(one) as Row), ...one }));
-  if (told(flags, { ...row, all_comments: shown.map(commentOf) })) return;
+  if (told(flags, { ...row, all_comments: comments.map(commentOf) })) return;
   print(`title:\t${row.title}`);
   print(`state:\t${fields.state?.(row)}`);
   print(`author:\t${loginOf(row)}`);
