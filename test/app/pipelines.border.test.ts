@@ -69,6 +69,8 @@ const wholeRun = async (fullName: string, exitCode = 0) => {
   const { issue, job } = await begun(fullName);
   const sha = await talk.finish(machine, job, {}, exitCode);
   const pull = await talk.pullOf(fullName, issue);
+  // GitHub has it a moment before the app has written down its number.
+  await until("its number", async () => (await pipelineOf(fullName)).pullNumber);
   return { issue, job, sha, pull };
 };
 
