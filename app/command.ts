@@ -5,8 +5,8 @@ import { findSpoken } from "./spoken.ts";
 /** What people may write, in one table that also prints `/trimo help`. */
 const commands = {
   run: {
-    usage: "run [agent=NAME] [image=NAME] [prompt]",
-    does: "a run here; without a prompt, the issue is the prompt",
+    usage: "run [fresh] [agent=NAME] [image=NAME] [prompt]",
+    does: "a run here; without a prompt, the issue is the prompt; `fresh`: the agent remembers nothing of the runs before",
   },
   fix: {
     usage: "fix [agent=NAME] [prompt]",
@@ -15,6 +15,10 @@ const commands = {
   continue: {
     usage: "continue [agent=NAME] [prompt]",
     does: "the next run, on all that came before",
+  },
+  tell: {
+    usage: "tell TEXT",
+    does: "says it to the agent while it works; one that takes no messages gets it as a corrective run",
   },
   retry: { usage: "retry [agent=NAME]", does: "the last prompt again" },
   cancel: { usage: "cancel", does: "stops the run and keeps its work" },
@@ -29,6 +33,7 @@ const needs: Record<CommandName, Permission> = {
   run: "write",
   fix: "write",
   continue: "write",
+  tell: "write",
   retry: "write",
   cancel: "write",
   status: "read",
@@ -45,6 +50,8 @@ export type Command = {
   name: CommandName;
   agent: string | null;
   image: string | null;
+  /** Neither the agent's session nor a hand-over goes along. */
+  fresh: boolean;
   prompt: string;
 };
 export type Misunderstood = { problem: string; command: CommandName | null };
@@ -67,10 +74,15 @@ export function parseCommand(comment: string): Command | Misunderstood | null {
       `There is no command${shown ? ` \`${shown}\`` : " of that name"}.${guess}`,
     );
   }
-  const options = readOptions(rest);
+  // Words to an agent are taken as they are.
+  const options =
+    wanted === "tell"
+      ? { agent: null, image: null, fresh: false, rest }
+      : readOptions(rest, wanted);
   if ("problem" in options) return { ...options, command: wanted };
+  const { agent, image, fresh } = options;
   const prompt = [options.rest, spoken.below].join("\n").trim();
-  return { name: wanted, agent: options.agent, image: options.image, prompt };
+  return { name: wanted, agent, image, fresh, prompt };
 }
 
 const misunderstood = (problem: string): Misunderstood => ({ problem, command: null });
@@ -80,15 +92,22 @@ export function isCommand(name: string): name is CommandName {
   return Object.hasOwn(commands, name);
 }
 
-function readOptions(
-  text: string,
-): { agent: string | null; image: string | null; rest: string } | Misunderstood {
+type Options = Pick<Command, "agent" | "image" | "fresh"> & { rest: string };
+
+function readOptions(text: string, name: CommandName): Options | Misunderstood {
   let rest = text;
   let agent: string | null = null;
   let image: string | null = null;
+  let fresh = false;
   for (;;) {
+    const alone = name === "run" && !fresh ? /^fresh(?:\s+|$)/i.exec(rest) : null;
+    if (alone) {
+      fresh = true;
+      rest = rest.slice(alone[0].length);
+      continue;
+    }
     const match = /^(agent|image)=(\S*)\s*/i.exec(rest);
-    if (!match) return { agent, image, rest };
+    if (!match) return { agent, image, fresh, rest };
     const [whole, key = "", value = ""] = match;
     const isAgent = key.toLowerCase() === "agent";
     if (!(isAgent ? AgentName : ImageName).safeParse(value).success)
@@ -119,15 +138,19 @@ function nearest(word: string): CommandName | null {
   return best && best.distance <= 2 ? best.name : null;
 }
 
-/** Levenshtein's distance. */
+/** Damerau and Levenshtein's distance: two letters that changed places are one slip. */
 function editDistance(a: string, b: string): number {
+  let before: number[] = [];
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
       const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(swap, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+      const turned = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const turn = turned && i > 1 && j > 1 ? (before[j - 2] ?? 0) + 1 : swap;
+      next.push(Math.min(swap, turn, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
     }
+    before = row;
     row = next;
   }
   return row[b.length] ?? 0;

@@ -25,6 +25,7 @@ import {
 import { claimNext, type Daemon } from "./queue.ts";
 import { findRun, isOver } from "./run.ts";
 import { daemons } from "./schema.ts";
+import { tellsAfter } from "./tell.ts";
 import type { Tokens } from "./token.ts";
 import type { Wake } from "./wake.ts";
 
@@ -98,7 +99,8 @@ function runDoors(door: Hono<Env>, parts: Parts) {
       const lease = await held(tx, runIdOf(c), request.attempt, c.get("daemon").id);
       if (!lease) return stale;
       await renew(tx, clock.now(), lease.runId);
-      return { leaseMs, cancel: lease.cancel };
+      const tell = await tellsAfter(tx, lease.runId, request.told);
+      return { leaseMs, cancel: lease.cancel, tell };
     });
     return respond(c, answer);
   });
@@ -215,8 +217,12 @@ function openStream(c: Context<Env>, wake: Wake) {
     const onCancel = (name: string, run: string, attempt: number) => {
       if (name === daemon.name) void send({ type: "cancel", run, attempt });
     };
+    const onTell = (name: string, run: string, attempt: number) => {
+      if (name === daemon.name) void send({ type: "tell", run, attempt });
+    };
     wake.on("queue", onQueue);
     wake.on("cancel", onCancel);
+    wake.on("tell", onTell);
     await send({ type: "hello", protocol: protocolVersion });
     while (!stream.aborted && !stream.closed) {
       await stream.sleep(heartbeatMs);
@@ -224,6 +230,7 @@ function openStream(c: Context<Env>, wake: Wake) {
     }
     wake.off("queue", onQueue);
     wake.off("cancel", onCancel);
+    wake.off("tell", onTell);
   });
 }
 

@@ -27,7 +27,7 @@ export async function gatherPrompt(
   parts: Parts,
   run: Run,
   pipeline: Pipeline,
-): Promise<{ prompt: string; head: string | null; notes: string[] }> {
+): Promise<{ prompt: string; handover: string; head: string | null; notes: string[] }> {
   const { db, workspace } = parts;
   const before = await db.read
     .select()
@@ -55,8 +55,8 @@ export async function gatherPrompt(
     thread: remarks.thread,
     leftOut,
   };
-  const { text, dropped } = composePrompt(material);
-  return { prompt: text, head, notes: [...material.moved, ...leftOut, ...dropped] };
+  const { text, handover, dropped } = composePrompt(material);
+  return { prompt: text, handover, head, notes: [...material.moved, ...leftOut, ...dropped] };
 }
 
 /** What was said between the last run and the wish, by people with write permission. */
@@ -177,5 +177,8 @@ function earlierRun(run: Run, view: RunView | undefined): Material["earlier"][nu
     prompt: run.prompt,
     result: run.state === "succeeded" && !run.changed ? "nothing to change" : run.state,
     words: asked ?? view?.words ?? null,
+    agent: run.agent,
+    commits: view?.commits ?? [],
+    receipts: view?.receipts ?? [],
   };
 }

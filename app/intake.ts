@@ -4,6 +4,7 @@ import type { Tx } from "./database.ts";
 import { logDaemon } from "./event.ts";
 import { held, release, renew } from "./lease.ts";
 import { wantOnce } from "./outbox.ts";
+import { endPause } from "./pause.ts";
 import { findPipeline, record } from "./pipeline.ts";
 import type { Event, Settle } from "./protocol/wire.ts";
 import type { Daemon } from "./queue.ts";
@@ -18,6 +19,7 @@ import {
   wantPlaces,
 } from "./run.ts";
 import { type RunState, runs } from "./schema.ts";
+import { goOnAfterQuota } from "./takeover.ts";
 
 /** Why the app does not take what a daemon sent; nothing has changed. */
 export type Refused = { code: "stale" | "gap" | "unknown"; error: string };
@@ -86,7 +88,8 @@ async function apply(tx: Tx, at: number, run: Run, event: Event): Promise<Run> {
   switch (event.type) {
     case "started": {
       if (run.state !== "claimed") return run;
-      const changes = { agent: event.agent, image: event.image, startedAt: at };
+      const { agent, image, steers } = event;
+      const changes = { agent, image, steers, startedAt: at };
       return (await move(tx, at, run, "running", changes, null)) ?? run;
     }
     case "stage":
@@ -99,10 +102,17 @@ async function apply(tx: Tx, at: number, run: Run, event: Event): Promise<Run> {
       await record(tx, run.pipelineId, { headSha: event.sha });
       await note(tx, at, run, { headSha: event.sha, changed: true });
       return { ...run, headSha: event.sha, changed: true };
+    case "usage": {
+      const tokens = event.inputTokens + event.outputTokens;
+      await note(tx, at, run, { tokens, costMicroUsd: event.costMicroUsd });
+      return { ...run, tokens, costMicroUsd: event.costMicroUsd };
+    }
     case "receipt":
     case "base":
-    case "usage":
     case "say":
+    case "plan":
+    case "session":
+    case "told":
     case "service":
       await note(tx, at, run, {});
       return run;
@@ -167,6 +177,10 @@ export async function settle(
     { type: "ended", state: to, why },
   );
   if (over?.failureCode === "asked_question") await ask(tx, at, over);
+  if (over?.failureCode === "quota_reached" && end.quota)
+    await goOnAfterQuota(tx, at, daemon, over, end.quota);
+  // It has worked there: whatever was said of its quota is over.
+  else if (over?.state === "succeeded" && over.agent) await endPause(tx, daemon, over.agent);
   await wantPlaces(tx, at, run.workspace);
   return { settled: true };
 }

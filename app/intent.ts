@@ -38,6 +38,7 @@ import {
 import { continueRequest, fixRequest, spotText } from "./prompt.ts";
 import { BranchName } from "./protocol/names.ts";
 import {
+  agentsOf,
   holdLabel,
   labelIntent,
   type Mistake,
@@ -59,6 +60,7 @@ import { runs } from "./schema.ts";
 import { visible } from "./spoken.ts";
 import { sayStatus } from "./status.ts";
 import { takeChange } from "./surroundings.ts";
+import { addTell } from "./tell.ts";
 import { readConfig, sayMistakes } from "./trimo-yml.ts";
 import { code, count, plain } from "./wording.ts";
 
@@ -176,20 +178,66 @@ async function obey(
       return await cancel(parts, place, event);
     case "done":
       return await complete(parts, place, event);
+    case "tell":
+      return await tell(parts, place, event, command, config, mistakes);
     default:
       if (mistakes.length > 0) return await sayMistakes(parts, place, mistakes);
-      await startHere(parts, place, event.issue, config, {
-        kind: command.name,
-        agent: command.agent,
-        image: command.image,
-        prompt: promptOf(event, command),
-        trigger: `/trimo ${command.name}`,
-        label: null,
-        askedAt: event.at,
-        ownComment: event.where === "comment",
-        heard: event,
-      });
+      await startHere(parts, place, event.issue, config, wishOf(event, command, command.name));
   }
+}
+
+const wishOf = (event: Said, command: Command, kind: Run["kind"]): Wish => ({
+  kind,
+  agent: command.agent,
+  image: command.image,
+  fresh: command.fresh,
+  prompt: promptOf(event, command),
+  trigger: `/trimo ${command.name}`,
+  label: null,
+  askedAt: event.at,
+  ownComment: event.where === "comment",
+  heard: event,
+});
+
+/** Words for the agent at work; where none can hear them they become the next run. */
+async function tell(
+  parts: Parts,
+  place: Place,
+  event: Said,
+  command: Command,
+  config: TrimoYml,
+  mistakes: Mistake[],
+) {
+  const words = promptOf(event, command);
+  if (!words)
+    return await answer(parts, place, "tell", "Say what: `/trimo tell` and your words behind it.");
+  const found = await findOpen(parts.db.read, place.repository.id, place.thread);
+  const open = found ? await openRuns(parts.db.read, found.id) : [];
+  const live = open.find((run) => run.state === "running");
+  if (!live?.steers || live.cancelledBy) {
+    if (mistakes.length > 0) return await sayMistakes(parts, place, mistakes);
+    const why = live
+      ? live.cancelledBy
+        ? `Run ${live.number} is being stopped`
+        : `${code(live.agent ?? "The agent")} takes no messages while it works`
+      : "No agent is at work here";
+    const say = (run: Run) => `${why}: your words are run ${run.number}, a corrective run.`;
+    return await startHere(parts, place, event.issue, config, {
+      ...wishOf(event, command, found ? "fix" : "run"),
+      say,
+    });
+  }
+  let taken = false;
+  await inOneStep(parts, place, async (tx, at) => {
+    await acknowledge(tx, at, place, event.where, event.id);
+    const now = await findRun(tx, live.id);
+    const over = `Run ${live.number} ended just now: \`/trimo fix\` with your words starts the next.`;
+    if (now?.state !== "running") return effect("answered", "tell", live, over);
+    taken = await addTell(tx, at, now, place.sender, words);
+    const full = `Run ${live.number} has been told as much as a run may be.`;
+    return effect("answered", "tell", live, taken ? null : full);
+  });
+  if (taken && live.daemon) parts.wake.emit("tell", live.daemon, live.id, live.attempt);
 }
 
 /** The words behind the command; of a comment in a diff also its place. */
@@ -203,9 +251,12 @@ type Wish = {
   kind: Run["kind"];
   agent: string | null;
   image: string | null;
+  fresh?: boolean;
   /** Empty: what its kind says. */
   prompt: string;
   trigger: string;
+  /** What is answered beside the run's own comment. */
+  say?: (run: Run) => string;
   label: string | null;
   askedAt: number | null;
   /** The wish itself is one of the issue's comments. */
@@ -220,6 +271,7 @@ async function startHere(parts: Parts, place: Place, issue: Issue, config: Trimo
   const say = (reason: string, text: string) => answer(parts, place, reason, text);
   const unknown = await unknownAgent(db.read, place, wish.agent);
   if (unknown) return await say("agent", unknown);
+  const agents = await agentsHere(db.read, place, config);
   const found = await findOpen(db.read, place.repository.id, issue.number);
   const opener = found ? null : await prepareOpening(parts, place, issue, config, wish.kind);
   if (typeof opener === "string") return await say("cannot", opener);
@@ -228,9 +280,17 @@ async function startHere(parts: Parts, place: Place, issue: Issue, config: Trimo
     const pipeline =
       (await findOpen(tx, place.repository.id, issue.number)) ?? (await opener?.(tx, at));
     if (!pipeline) return effect("answered", "over", null, "The pipeline ended just now.");
-    return await addRun(tx, at, place, pipeline, wish, issue);
+    return await addRun(tx, at, place, pipeline, wish, issue, agents);
   });
   parts.wake.emit("queue");
+}
+
+/** The repository's own agents that some machine has; all of them where none has one. */
+async function agentsHere(db: Pick<Tx, "select">, place: Place, config: TrimoYml) {
+  const wanted = agentsOf(config);
+  const known = await agentsFor(db, place.repository.fullName);
+  const here = wanted.filter((agent) => known.includes(agent));
+  return here.length > 0 ? here : wanted;
 }
 
 const effect = (
@@ -318,13 +378,16 @@ async function addRun(
   pipeline: Pipeline,
   wish: Wish,
   issue: Issue | null,
+  /** The repository's, in turn. */
+  agents: string[],
 ): Promise<Effect> {
   const last = await lastRun(tx, pipeline);
   const again = wish.kind === "retry" ? last : null;
   const kind = again && again.composed === null ? again.kind : wish.kind;
   const usual = kind === "fix" ? fixRequest : kind === "continue" ? continueRequest : "";
   const prompt = (again?.prompt ?? (wish.prompt || usual || pipeline.title)).slice(0, promptMax);
-  const agent = wish.agent ?? (wish.kind === "run" ? null : (last?.agent ?? null));
+  const usualAgent = wish.kind === "run" ? null : (last?.agent ?? null);
+  const agent = wish.agent ?? usualAgent ?? agents[0] ?? null;
   const wanted = { kind, prompt, agent, image: wish.image ?? again?.image ?? null };
   // As it was asked: which agent that comes to may be known only a moment later.
   const asked = { kind: wish.kind, prompt, agent: wish.agent, image: wish.image };
@@ -350,6 +413,10 @@ async function addRun(
     workspace: pipeline.workspace,
     repository: pipeline.repository,
     composed: again?.composed ?? (alone ? prompt : null),
+    handover: again?.composed ? again.handover : "",
+    fresh: wish.fresh ?? false,
+    // Who asked for one agent by name wants that one.
+    fallback: wish.agent === null ? agents : [],
     thread: place.thread,
     label: wish.label,
     priority: pipeline.priority,
@@ -359,7 +426,7 @@ async function addRun(
     askedAt: again?.composed ? again.askedAt : (wish.askedAt ?? at),
   });
   await record(tx, pipeline.id, { done: false });
-  return effect("run", wish.trigger, run, null);
+  return effect("run", wish.trigger, run, wish.say?.(run) ?? null);
 }
 
 async function cancel(parts: Parts, place: Place, event: Said) {
@@ -449,6 +516,7 @@ async function pressed(parts: Parts, guid: string, event: Pressed) {
       "over",
       "That pipeline is over: `/trimo run` under its issue starts another.",
     );
+  const agents = await agentsHere(db.read, place, config);
   await inOneStep(parts, place, async (tx, at) => {
     const current = await findPipeline(tx, pipeline.id);
     if (current?.state !== "open")
@@ -471,6 +539,7 @@ async function pressed(parts: Parts, guid: string, event: Pressed) {
         heard: null,
       },
       null,
+      agents,
     );
   });
   parts.wake.emit("queue");
@@ -512,6 +581,7 @@ async function ciOver(parts: Parts, guid: string, event: CiOver) {
   const source = config.discover?.find((one) => "ci" in one);
   const thread = pipeline.pullNumber ?? pipeline.issue;
   const place = { ...placeOf("ci", guid, event, thread), sender: event.app };
+  const agents = await agentsHere(parts.db.read, place, config);
   const reason = `${event.app} failed on ${event.sha.slice(0, 7)}`;
   await inOneStep(parts, place, async (tx, at) => {
     const current = await findPipeline(tx, pipeline.id);
@@ -541,6 +611,7 @@ async function ciOver(parts: Parts, guid: string, event: CiOver) {
           heard: null,
         },
         null,
+        agents,
       );
     const tried = source ? ` ${count(own, "run")} of Trimo's own did not mend it.` : "";
     const say = `❓ ${plain(event.app, 60)} failed on ${event.sha.slice(0, 7)}.${tried} **Fix it**: press the button at the check *Trimo*, or write \`/trimo fix\`; what failed goes along.`;

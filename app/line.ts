@@ -1,5 +1,6 @@
 import { asc, desc, eq, inArray, sql } from "drizzle-orm";
 import type { Database } from "./database.ts";
+import { type Pause, pauseOf, pausesNow } from "./pause.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { type Daemon, suits } from "./queue.ts";
 import type { Run } from "./run.ts";
@@ -21,6 +22,7 @@ export type Place = {
     | { for: "slot"; machines: { name: string; busy: number; slots: number }[] }
     | { for: "pipeline"; run: number }
     | { for: "daemon"; away: string[] }
+    | { for: "quota"; agent: string; machines: string[]; until: number }
     | { for: "hold" }
     | { for: "suspended" }
     | { for: "branch" };
@@ -46,6 +48,9 @@ export async function placeInLine(
   const here = mine.filter((daemon) => isHere(daemon, now));
   if (here.length === 0)
     return { ...none, waits: { for: "daemon", away: mine.map((daemon) => daemon.name) } };
+  const paused = await pausesNow(db.read, now);
+  const halted = here.flatMap((daemon) => pauseOf(paused, daemon, run.agent) ?? []);
+  if (halted.length === here.length) return waitsForQuota(here, halted, now);
   const ahead = await runsAhead(db, run, here);
   const live = await liveOn(db, here);
   const machines = here.map(({ name, slots }) => ({
@@ -68,6 +73,15 @@ export async function placeInLine(
   );
   const startsInMs = typicalMs === null ? null : waitFor(freeAt, ahead, typicalMs);
   return { position, waits: { for: "slot", machines }, startsInMs };
+}
+
+/** Every machine that is there for it has used up its agent's quota. */
+function waitsForQuota(here: Daemon[], halted: Pause[], now: number): Place {
+  const until = Math.min(...halted.map((pause) => pause.until));
+  const agent = halted[0]?.agent ?? "";
+  const machines = here.map((daemon) => daemon.name);
+  const waits = { for: "quota" as const, agent, machines, until };
+  return { position: null, startsInMs: Math.max(0, until - now), waits };
 }
 
 /** Heard of lately, and with room at all. */

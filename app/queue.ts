@@ -1,6 +1,7 @@
 import { sql } from "drizzle-orm";
 import type { Tx } from "./database.ts";
 import { grant, grantedBefore, leaseMs, renew } from "./lease.ts";
+import { type Pause, pauseOf, pausesNow } from "./pause.ts";
 import { findPipeline, type Pipeline } from "./pipeline.ts";
 import { isServed } from "./protocol/pattern.ts";
 import type { Job } from "./protocol/wire.ts";
@@ -30,7 +31,7 @@ export async function claimNext(
     await renew(tx, at, run.id);
     return toJob(run, pipeline);
   }
-  const match = await firstThatSuits(tx, daemon);
+  const match = await firstThatSuits(tx, at, daemon);
   if (!match) return null;
   const claimed = await move(
     tx,
@@ -54,14 +55,46 @@ export async function claimNext(
 }
 
 /** The oldest of the highest priority that may start now and that this daemon serves. */
-async function firstThatSuits(tx: Tx, daemon: Daemon) {
+async function firstThatSuits(tx: Tx, at: number, daemon: Daemon) {
+  const paused = await pausesNow(tx, at);
   for (let from = 0; ; from += lookedAtMax) {
     const candidates = await claimable(tx, from);
-    const match = candidates.find(({ run }) => suits(run, daemon));
-    if (match) return match;
+    for (const match of candidates) {
+      const { run } = match;
+      if (!suits(run, daemon) || pauseOf(paused, daemon, run.agent)) continue;
+      if (!(await otherRemembers(tx, at, run, daemon, paused))) return match;
+    }
     if (candidates.length < lookedAtMax) return null;
   }
 }
+
+/** For how long a run is left to the machine that had its pipeline last, and may hold its session. */
+const rememberedMs = 5_000;
+
+/** Whether another machine is there for it, with room, that had the pipeline's last run. */
+async function otherRemembers(tx: Tx, at: number, run: Run, daemon: Daemon, paused: Pause[]) {
+  if (run.number === 1 || run.fresh) return false;
+  const [last] = await tx
+    .select()
+    .from(runs)
+    .where(
+      sql`${runs.pipelineId} = ${run.pipelineId} and ${runs.number} < ${run.number} and ${runs.daemon} is not null`,
+    )
+    .orderBy(sql`${runs.number} desc`)
+    .limit(1);
+  if (!last || last.daemon === daemon.name) return false;
+  if (at - Math.max(run.createdAt, last.endedAt ?? 0) > rememberedMs) return false;
+  const [other] = await tx.select().from(daemons).where(sql`${daemons.name} = ${last.daemon}`);
+  if (!other || !suits(run, other) || pauseOf(paused, other, run.agent)) return false;
+  if (other.seenAt === null || at - other.seenAt > seenMs) return false;
+  const [busy] = await tx
+    .select({ n: sql<number>`count(*)` })
+    .from(runs)
+    .where(sql`${runs.daemon} = ${other.name} and ${runs.state} in ('claimed', 'running')`);
+  return (busy?.n ?? 0) < other.slots;
+}
+/** A machine not heard of for this long is not waited for. */
+const seenMs = 60_000;
 
 async function claimable(tx: Tx, from: number) {
   return await tx
@@ -116,5 +149,7 @@ function toJob(run: Run, pipeline: Pipeline): Job {
     agent: run.agent,
     image: run.image,
     prompt: run.composed ?? run.prompt,
+    handover: run.handover,
+    fresh: run.fresh,
   };
 }

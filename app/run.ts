@@ -43,7 +43,19 @@ export async function start(
     "id" | "pipelineId" | "workspace" | "repository" | "prompt" | "requestedBy" | "trigger"
   > &
     Partial<
-      Pick<Run, "kind" | "composed" | "thread" | "label" | "priority" | "askedAt" | "wish">
+      Pick<
+        Run,
+        | "kind"
+        | "composed"
+        | "handover"
+        | "fresh"
+        | "fallback"
+        | "thread"
+        | "label"
+        | "priority"
+        | "askedAt"
+        | "wish"
+      >
     > & {
       agent: string | null;
       image: string | null;
@@ -117,8 +129,8 @@ export async function recordComment(tx: Tx, id: string, commentId: number, comme
 }
 
 /** What the agent will be told; from here on the run can be claimed. */
-export async function recordPrompt(tx: Tx, id: string, composed: string) {
-  await tx.update(runs).set({ composed }).where(eq(runs.id, id));
+export async function recordPrompt(tx: Tx, id: string, composed: string, handover: string) {
+  await tx.update(runs).set({ composed, handover }).where(eq(runs.id, id));
 }
 
 /** How soon the queued runs of a pipeline are wanted. */
@@ -212,4 +224,14 @@ export async function wantPlaces(tx: Tx, at: number, workspace: number) {
       waiting.map(({ id }) => id),
     );
   }
+}
+
+/** The same in every workspace where something waits; gives them. */
+export async function wantAllPlaces(tx: Tx, at: number): Promise<number[]> {
+  const rows = await tx
+    .selectDistinct({ workspace: runs.workspace })
+    .from(runs)
+    .where(eq(runs.state, "queued"));
+  for (const { workspace } of rows) await wantPlaces(tx, at, workspace);
+  return rows.map(({ workspace }) => workspace);
 }

@@ -155,6 +155,17 @@ export const runs = sqliteTable(
     wish: text("wish").notNull().default(""),
     /** What the agent is told: the prompt with all that belongs to it; null until it is put together. */
     composed: text("composed"),
+    /** What an agent without its session of this pipeline is told besides: the runs before. */
+    handover: text("handover").notNull().default(""),
+    /** Neither session nor hand-over is wanted. */
+    fresh: integer("fresh", { mode: "boolean" }).notNull().default(false),
+    /** The repository's agents in turn: the next takes over when one's quota is used up. */
+    fallback: text("fallback", { mode: "json" }).$type<string[]>().notNull().default([]),
+    /** Its agent takes messages while it works. */
+    steers: integer("steers", { mode: "boolean" }).notNull().default(false),
+    /** What it has used up: tokens in and out, and millionths of a US dollar. */
+    tokens: integer("tokens").notNull().default(0),
+    costMicroUsd: integer("cost_micro_usd").notNull().default(0),
     /** The issue or pull request where it was asked, and where its comment is; 0: the pipeline's issue. */
     thread: integer("thread").notNull().default(0),
     /** The label that asked for it, to be taken off at the end. */
@@ -224,6 +235,30 @@ export const daemons = sqliteTable("daemons", {
   seenAt: integer("seen_at"),
   createdAt: integer("created_at").notNull(),
 });
+
+/** pause.ts: agents of a machine whose service takes no more requests until then. */
+export const pauses = sqliteTable(
+  "pauses",
+  {
+    daemonId: text("daemon_id").notNull(),
+    agent: text("agent").notNull(),
+    until: integer("until").notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.daemonId, t.agent] })],
+);
+
+/** tell.ts: what people said to a run while it worked, numbered from 1 for each run. */
+export const tells = sqliteTable(
+  "tells",
+  {
+    runId: text("run_id").notNull(),
+    id: integer("id").notNull(),
+    by: text("by").notNull(),
+    text: text("text").notNull(),
+    at: integer("at").notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.runId, t.id] })],
+);
 
 /** event.ts: append-only. Attempt 0 is the app's own; `data` is the event without its number. */
 export const events = sqliteTable(

@@ -2,8 +2,9 @@ import type { Logger } from "pino";
 import type { Database } from "./database.ts";
 import type { GitHub } from "./github.ts";
 import { ended, release } from "./lease.ts";
+import { endPauses, pausesNow } from "./pause.ts";
 import type { Clock } from "./protocol/pace.ts";
-import { endCancelled, findRun, loseRun, move, wantPlaces } from "./run.ts";
+import { endCancelled, findRun, loseRun, move, wantAllPlaces, wantPlaces } from "./run.ts";
 import type { Wake } from "./wake.ts";
 import { forgetOldDeliveries, knownDeliveries } from "./webhook.ts";
 
@@ -22,6 +23,7 @@ type Parts = { db: Database; github: GitHub; clock: Clock; wake: Wake; log: Logg
 export async function sweepLeases(parts: Parts, signal: AbortSignal) {
   while (!signal.aborted) {
     await guarded(parts.log, "leases", () => endLeases(parts));
+    await guarded(parts.log, "pauses", () => resume(parts));
     await parts.clock.sleep(leasesEveryMs, signal);
   }
 }
@@ -61,6 +63,18 @@ export async function endLeases({ db, clock, wake }: Parts) {
     wake.emit("reports", changed.workspace);
     wake.emit("queue");
   }
+}
+
+/** An agent's quota is back: whoever waits for it begins. */
+export async function resume({ db, clock, wake }: Pick<Parts, "db" | "clock" | "wake">) {
+  const at = clock.now();
+  if ((await pausesNow(db.read, 0)).every(({ until }) => until > at)) return;
+  const workspaces = await db.write(async (tx) => {
+    if (!(await endPauses(tx, at))) return [];
+    return await wantAllPlaces(tx, at);
+  });
+  for (const workspace of workspaces) wake.emit("reports", workspace);
+  wake.emit("queue");
 }
 
 /**

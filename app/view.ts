@@ -26,6 +26,12 @@ export type RunView = {
   lines: { at: number; text: string }[];
   /** What the base had that the branch had not; null: nothing, or not known yet. */
   drift: { behind: number; conflicts: string[] | null } | null;
+  /** The agent's list of what is to be done, as it is now; null: it made none. */
+  plan: { text: string; done: boolean }[] | null;
+  /** What the agent knows of the runs before; null: there were none. */
+  session: SessionFrom | null;
+  /** Where it tried to go beside its model, each once. */
+  attempts: { host: string; allowed: boolean; reason: string }[];
   /** Tokens and cost so far; null where the agent does not tell. */
   usage: Usage | null;
   /** What went with the prompt and what was left out, in sentences. */
@@ -63,14 +69,32 @@ export async function viewRun(db: Database, runId: string, now: number): Promise
     services: [...new Map(of("service").map((one) => [one.name, one])).values()],
     words: of("say").at(-1)?.text ?? null,
     lines: facts
+      .filter((fact) => !isQuiet(fact.type, fact.data))
       .map((fact) => ({ at: fact.at, text: sentence(fact.type, fact.data) }))
       .slice(-linesMax),
     drift: of("base").at(-1) ?? null,
+    plan: of("plan").at(-1)?.items ?? null,
+    session: of("session").at(-1) ?? null,
+    attempts: of("egress"),
     usage: of("usage").at(-1) ?? null,
     notes: facts.flatMap((fact) => (fact.type === "composed" ? (fact.data.notes as string[]) : [])),
     place: run.state === "queued" ? await placeInLine(db, run, pipeline, now) : null,
   };
 }
+
+type SessionFrom = { from: "session" | "handover" | "nothing"; why: string };
+
+/** What the agent began with, as a sentence. */
+export function sessionWords({ from, why }: SessionFrom): string {
+  const because = why ? ` (${why})` : "";
+  if (from === "session") return "The agent goes on with its own session of this pipeline.";
+  if (from === "nothing") return `The agent knows nothing of the runs before${because}.`;
+  return `The agent was given a written hand-over of the runs before${because}.`;
+}
+
+/** Counts and answers that went well are shown elsewhere: a line each would hide the rest. */
+const isQuiet = (type: string, data: Record<string, unknown>): boolean =>
+  type === "usage" || type === "output" || (type === "model" && data.problem === "");
 
 /** Every run of a pipeline, first to last. */
 export async function runsOf(db: Database, pipelineId: string): Promise<Run[]> {
@@ -139,6 +163,27 @@ export function sentence(type: string, data: Record<string, unknown>): string {
       return data.state === "ready"
         ? `${text("name")} is ready after ${(Number(data.durationMs) / 1000).toFixed(1)} s`
         : `${text("name")} ${data.state === "died" ? "has ended" : "was running"}`;
+    case "tool":
+      return [text("name"), text("target")].filter(Boolean).join(" ");
+    case "edit": {
+      const lines = data.added === null ? "" : ` +${text("added")} −${text("removed")}`;
+      return `edit ${text("path")}${lines}`;
+    }
+    case "plan": {
+      const items = (data.items ?? []) as { done: boolean }[];
+      return `plan: ${items.filter((item) => item.done).length} of ${count(items.length, "item")} done`;
+    }
+    case "model": {
+      const again = data.retry ? ", tried again" : "";
+      const took = `${(Number(data.durationMs) / 1000).toFixed(1)} s`;
+      return data.problem
+        ? `the model: ${text("problem")} after ${took}${again}`
+        : `the model answered in ${took}${again}`;
+    }
+    case "session":
+      return sessionWords(data as SessionFrom);
+    case "told":
+      return `${text("by")} told the agent: ${text("text")}`;
     case "comment":
       return "the agent commented on the pull request";
     case "output":

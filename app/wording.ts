@@ -5,9 +5,17 @@ import type { RunState } from "./schema.ts";
 
 /** What happened, and what one can do next: one row a code. */
 export const failureWords: Record<FailureCode, { title: string; mend: string }> = {
+  agent_crashed: {
+    title: "the agent ended without a last word",
+    mend: "Its output's end is above; `trimo logs` on the machine has all of it. Then `/trimo retry`.",
+  },
   agent_failed: {
     title: "the agent failed",
     mend: "Its output's end is above; `trimo logs` on the machine has all of it. Then `/trimo retry`.",
+  },
+  agent_refused: {
+    title: "the model refused to do this",
+    mend: "Say it in other words: `/trimo run …`, or let another do it: `/trimo retry agent=…`.",
   },
   agent_unknown: {
     title: "no such agent on this machine",
@@ -21,6 +29,10 @@ export const failureWords: Record<FailureCode, { title: string; mend: string }> 
     title: "the branch moved while the run was working",
     mend: "Somebody pushed to it. `/trimo retry` starts again from their commit.",
   },
+  budget_spent: {
+    title: "the run's budget is spent",
+    mend: "What was done is committed. `/trimo continue` goes on from there, or raise `limits.tokens` or `limits.usd`.",
+  },
   clone_failed: {
     title: "the repository could not be cloned into the container",
     mend: "`/trimo retry` tries again.",
@@ -32,6 +44,14 @@ export const failureWords: Record<FailureCode, { title: string; mend: string }> 
   container_died: {
     title: "the container ended before its work did",
     mend: "What was committed is safe. Was Docker restarted, or the container removed? Then `/trimo retry`.",
+  },
+  credential_missing: {
+    title: "the machine has no key for this agent",
+    mend: "Mend `credential:` of the agent in its daemon.yml, then `/trimo retry`.",
+  },
+  credential_refused: {
+    title: "the model's service refuses the machine's key",
+    mend: "Renew the key that `credential:` names in its daemon.yml, then `/trimo retry`.",
   },
   daemon_failed: {
     title: "the daemon met an error of its own",
@@ -77,6 +97,14 @@ export const failureWords: Record<FailureCode, { title: string; mend: string }> 
     title: "the machine may not start this image",
     mend: "Its daemon.yml lists what it may under `images:`; add it there or name another.",
   },
+  model_overloaded: {
+    title: "the model's service does not answer as it should",
+    mend: "What was done is committed. `/trimo retry` when it is well again, or `/trimo retry agent=…`.",
+  },
+  model_unknown: {
+    title: "the service does not know the model",
+    mend: "Mend `model:` of the agent in the machine's daemon.yml, then `/trimo retry`.",
+  },
   out_of_memory: {
     title: "the container ran out of memory",
     mend: "Raise `limits.memory` in `.github/trimo.yml` or in daemon.yml, then `/trimo retry`.",
@@ -96,6 +124,10 @@ export const failureWords: Record<FailureCode, { title: string; mend: string }> 
   push_refused: {
     title: "GitHub refused the push",
     mend: "Is the branch protected, or the App's permission gone? Then `/trimo retry`.",
+  },
+  quota_reached: {
+    title: "the service takes no more requests for now",
+    mend: "Trimo goes on by itself: the next run says when. `/trimo cancel` ends the wait.",
   },
   repository_refused: {
     title: "the machine does not serve this repository",
@@ -127,7 +159,7 @@ export const stateSigns: Record<RunState, string> = {
 };
 
 /** Where a queued run stands and what it waits for, each as a piece of a sentence. */
-export function placeWords({ position, waits, startsInMs }: Place): { where: string; why: string } {
+export function placeWords({ position, waits, startsInMs }: Place): Words {
   const line =
     position === null
       ? "waiting"
@@ -150,6 +182,8 @@ export function placeWords({ position, waits, startsInMs }: Place): { where: str
         where: `behind run ${waits.run}`,
         why: `It waits for run ${waits.run} of the same pipeline.`,
       };
+    case "quota":
+      return quotaWords(waits, startsInMs ?? 0);
     case "branch":
       return { where: line, why: "Its branch and prompt are being made." };
     case "daemon":
@@ -157,6 +191,17 @@ export function placeWords({ position, waits, startsInMs }: Place): { where: str
     case "slot":
       return { where: `${line}${soon}`, why: slotWords(waits.machines, position) };
   }
+}
+
+type Words = { where: string; why: string };
+
+function quotaWords(waits: Extract<Place["waits"], { for: "quota" }>, inMs: number): Words {
+  const at = `${new Date(waits.until).toISOString().slice(0, 16).replace("T", " ")} UTC`;
+  const on = waits.machines.map(code).join(" and ");
+  return {
+    where: `waiting for quota · starts in about ${roughly(inMs)}`,
+    why: `The quota of ${code(waits.agent)} on ${on} is used up until ${at}; then it starts by itself.`,
+  };
 }
 
 function slotWords(machines: Machine[], position: number | null): string {

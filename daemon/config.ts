@@ -5,14 +5,9 @@ import { parseDocument } from "yaml";
 import { z } from "zod";
 import { AgentName } from "../app/protocol/names.ts";
 import { HostPort, Limits, size } from "../app/protocol/trimo-yml.ts";
+import { AgentSettings } from "./agents/catalogue.ts";
 
 /** What this machine serves, may start, and gives: daemon.yml. Nothing from outside widens it. */
-const Agent = z.strictObject({
-  adapter: z.literal("script"),
-  /** The command line, run in a login shell's environment inside the container. */
-  command: z.array(z.string().min(1)).min(1),
-});
-
 const DaemonYml = z.strictObject({
   server: z.url({ protocol: /^https?$/ }).optional(),
   /** Where repositories are fetched from and pushed to. */
@@ -41,7 +36,14 @@ const DaemonYml = z.strictObject({
       }),
     ])
     .default(false),
-  agents: z.record(AgentName, Agent).default({}),
+  /** What agents remember of pipelines: kept so long unused, and so much of it in all. */
+  sessions: z
+    .strictObject({
+      days: z.number().positive().max(3_650).default(14),
+      disk: size.default("5g"),
+    })
+    .default({ days: 14, disk: "5g" }),
+  agents: z.record(AgentName, AgentSettings).default({}),
 });
 
 type Ceilings = {
@@ -51,6 +53,9 @@ type Ceilings = {
   disk: string;
   minutes: number;
   preboot_seconds: number;
+  /** Of one run; undefined: no ceiling. */
+  tokens?: number | undefined;
+  usd?: number | undefined;
 };
 export type Config = Omit<z.infer<typeof DaemonYml>, "server" | "limits"> & {
   server: string;

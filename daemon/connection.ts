@@ -78,6 +78,8 @@ function hear(slots: Slots, message: StreamMessage) {
       return slots.wake();
     case "cancel":
       return slots.cancel(message.run, message.attempt);
+    case "tell":
+      return slots.tell(message.run, message.attempt);
     case "drain":
       return void slots.drain();
   }

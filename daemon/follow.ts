@@ -11,8 +11,9 @@ import type { Readable } from "node:stream";
 import type { Logger } from "pino";
 import type { Failure } from "../app/protocol/failure.ts";
 import type { Clock } from "../app/protocol/pace.ts";
+import type { Fact } from "../app/protocol/wire.ts";
 import { type Cut, type Line as JournalLine, places } from "../images/base/task.ts";
-import type { Adapter } from "./agents/adapter.ts";
+import type { Problem, Reader } from "./agents/adapter.ts";
 import type { Config } from "./config.ts";
 import {
   askToStop,
@@ -24,9 +25,9 @@ import {
   stateOf,
   waitForEnd,
 } from "./container.ts";
-import type { Gate } from "./gate.ts";
-import { type Gateway, openGateway } from "./gateway/gateway.ts";
-import type { Hub } from "./gateway/github.ts";
+import type { Attempt } from "./gateway/egress.ts";
+import { type Doors, type Gateway, openGateway } from "./gateway/gateway.ts";
+import type { Meter } from "./meter.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Pusher } from "./pusher.ts";
 import type { Plan } from "./record.ts";
@@ -40,7 +41,7 @@ export type Story = {
     cut: Cut | null;
   } | null;
   /** Why the agent's work does not count, by its own output and exit. */
-  agentProblem: string | null;
+  agentProblem: Problem | null;
   receipts: { command: string; exit: number }[];
   failed: Failure | null;
   outOfMemory: boolean;
@@ -103,12 +104,16 @@ type Watched = {
   container: Container;
   /** The tunnel's process, when it was begun with the container; null: there is none yet. */
   carrier: Promise<Carrier | null> | null;
-  gate: Gate;
+  /** What the container finds behind its gateway. */
+  doors: Doors;
   plan: Plan;
-  adapter: Adapter;
+  reader: Reader;
+  meter: Meter;
+  /** Attempts to reach the web, told once each. */
+  attempt: (attempt: Attempt) => void;
+  /** Aborts when more requests to the model would lead nowhere, or the budget is spent. */
+  hopeless: AbortSignal;
   pusher: Pusher;
-  /** What `gh` inside may ask of GitHub. */
-  hub: Hub;
 };
 
 /**
@@ -116,7 +121,7 @@ type Watched = {
  * where an earlier daemon stopped, when there was one.
  */
 export async function follow(watched: Watched): Promise<Story> {
-  const { container, cancel, over, clock, plan } = watched;
+  const { container, cancel, over, clock, plan, hopeless } = watched;
   const story = blank();
   const done = new AbortController();
   const journal = new Journal(watched, story);
@@ -130,6 +135,8 @@ export async function follow(watched: Watched): Promise<Story> {
   };
   cancel.signal.addEventListener("abort", stop);
   over.signal.addEventListener("abort", stop);
+  hopeless.addEventListener("abort", stop);
+  if (hopeless.aborted) stop();
   if (cancel.signal.aborted || over.signal.aborted) stop();
   late.signal.addEventListener("abort", stop);
   const timer = setTimeout(() => late.abort(), plan.minutes * 60_000 + lateMs);
@@ -146,25 +153,27 @@ export async function follow(watched: Watched): Promise<Story> {
     clearTimeout(timer);
     cancel.signal.removeEventListener("abort", stop);
     over.signal.removeEventListener("abort", stop);
+    hopeless.removeEventListener("abort", stop);
   }
+  watched.meter.flush();
   const state = await stateOf(container);
   story.outOfMemory = state?.outOfMemory ?? false;
   story.died = !journal.ended;
   story.began = journal.began;
   story.tail = output.tail();
   if (story.died) story.tail = cleanEnd(`${story.tail}\n${await logsOf(container)}`, tailChars);
-  if (story.agent) story.agentProblem = watched.adapter.judge(story.agent);
+  if (story.agent) story.agentProblem = watched.reader.end(story.agent);
   return story;
 }
 
 /** Resolves when a container that was asked to stop has had its time. */
 async function stopped(
-  { cancel, over, container }: Watched,
+  { cancel, over, hopeless, container }: Watched,
   clock: Clock,
   late: AbortSignal,
   done: AbortSignal,
 ) {
-  const asked = AbortSignal.any([cancel.signal, over.signal, late]);
+  const asked = AbortSignal.any([cancel.signal, over.signal, late, hopeless]);
   if (!asked.aborted)
     await new Promise<void>((resolve) => {
       asked.addEventListener("abort", () => resolve(), { once: true });
@@ -184,25 +193,20 @@ export function openTunnel(container: Container): Promise<Carrier> {
 
 /** Opens the tunnel, and again when it breaks while the container lives, until the journal's end. */
 async function keepTunnel(watched: Watched, journal: Journal, output: Output, done: AbortSignal) {
-  const { container, gate, plan, config, outbox, pusher, clock, log } = watched;
+  const { container, doors, plan, config, pusher, clock, log } = watched;
   const rules = {
     mode: config.egress.mode,
     machine: config.egress.allow,
     repository: plan.allow,
     forge: new URL(config.github).hostname,
   };
-  const hub = watched.hub;
-  const on = {
-    pushed: () => pusher.nudge(),
-    attempt: (attempt: { host: string; allowed: boolean; reason: string }) =>
-      outbox.add({ type: "egress", ...attempt }),
-  };
+  const on = { pushed: () => pusher.nudge(), attempt: watched.attempt };
   for (let tries = 0; !done.aborted && !journal.ended; tries++) {
     let gateway: Gateway;
     try {
       const ahead = tries === 0 ? await watched.carrier : null;
       const carrier = ahead ?? (await openTunnel(container));
-      gateway = openGateway(carrier, gate, rules, hub, on);
+      gateway = openGateway(carrier, doors, rules, on);
     } catch (error) {
       if (tries > 0) log.warn({ err: error }, "the tunnel could not be opened");
       const state = await stateOf(container).catch(() => null);
@@ -296,6 +300,9 @@ class Journal {
       case "notice":
         if (fresh) outbox.add({ type: "notice", text: line.text }, mark);
         break;
+      case "memory":
+        if (fresh) outbox.add(sessionFact(line.restored, line.why), mark);
+        break;
       case "service": {
         const { name, state, durationMs } = line;
         const tail = cleanEnd(redact(line.tail, secrets), tailChars);
@@ -325,7 +332,15 @@ class Journal {
   }
 }
 
-/** The agent's output: to the transcript, and through the adapter to events. */
+const sessionFact = (restored: boolean, why: string): Fact =>
+  restored
+    ? { type: "session", from: "session", why: "" }
+    : { type: "session", from: "handover", why: why.slice(0, 300) };
+
+/** Of one line that an adapter is shown; what is longer is only in the transcript. */
+const lineMax = 8 * 2 ** 20;
+
+/** The agent's output: to the transcript, and through the adapter's reader to events. */
 class Output {
   offset: number;
   #watched: Watched;
@@ -334,6 +349,8 @@ class Output {
   #lines = 0;
   #countedAt = 0;
   #counted = 0;
+  /** The pieces of a line that is too long to come at once. */
+  #pieces = "";
 
   constructor(watched: Watched) {
     this.#watched = watched;
@@ -343,7 +360,15 @@ class Output {
     this.#transcript = join(watched.folder, "transcript.log");
     if (existsSync(this.#transcript)) truncateSync(this.#transcript, mark.transcript);
     else writeFileSync(this.#transcript, "", { mode: 0o600 });
+    this.#remember();
     for (const event of events) if (event.type === "output") this.#lines = event.lines;
+  }
+
+  /** What an earlier daemon had told of it: the reader learns it again, and nothing is told twice. */
+  #remember() {
+    const { reader } = this.#watched;
+    const lines = readFileSync(this.#transcript, "utf8").split("\n");
+    for (const line of lines) if (line.length <= lineMax) reader.read(line);
   }
 
   #newReader() {
@@ -381,12 +406,12 @@ class Output {
   }
 
   #handle(lines: { text: string; end: number; whole: boolean }[]) {
-    const { outbox, adapter } = this.#watched;
+    const { outbox } = this.#watched;
     let text = "";
     for (const line of lines) {
       text += line.whole ? `${line.text}\n` : line.text;
       this.#lines += line.whole ? 1 : 0;
-      const facts = adapter.read(line.text).filter((fact) => outbox.hears(fact));
+      const facts = this.#factsOf(line).filter((fact) => outbox.hears(fact));
       if (facts.length === 0) continue;
       this.#write(text);
       text = "";
@@ -394,6 +419,19 @@ class Output {
       for (const fact of facts) outbox.add(fact, mark);
     }
     this.#write(text);
+  }
+
+  /** Of a whole line; of its pieces nothing. What it has cost goes to the meter. */
+  #factsOf(line: { text: string; whole: boolean }): Fact[] {
+    const { reader, meter } = this.#watched;
+    const whole = this.#pieces + line.text;
+    this.#pieces = line.whole || whole.length > lineMax ? "" : whole;
+    if (!line.whole || whole.length > lineMax) return [];
+    return reader.read(whole).filter((fact) => {
+      if (fact.type !== "usage") return true;
+      meter.agentSays(fact);
+      return false;
+    });
   }
 
   #write(text: string) {

@@ -19,6 +19,7 @@ import { openTunnel } from "./follow.ts";
 import { makeGate } from "./gate.ts";
 import { openGateway } from "./gateway/gateway.ts";
 import { createHub } from "./gateway/github.ts";
+import { createTells } from "./gateway/tells.ts";
 import { gitIn } from "./git.ts";
 import { baseImage, contractLabel, contractVersion, sourceLabel } from "./image.ts";
 import { type Probed, probe, readProbe } from "./image-probe.ts";
@@ -211,8 +212,9 @@ async function runOnce(
       () => false,
       systemClock,
     );
+    const doors = { gate, hub, model: null, tells: createTells(0, () => {}), memory: null };
     const on = { pushed: () => {}, attempt: () => {} };
-    const gateway = carrier && openGateway(carrier, gate, rules, hub, on);
+    const gateway = carrier && openGateway(carrier, doors, rules, on);
     started.hand(JSON.stringify(taskOf(sha, options)));
     try {
       const limitMs = options.prebootSeconds * 1_000 + slackMs;
@@ -254,6 +256,9 @@ function taskOf(base: string, { prebootSeconds }: CheckOptions): Task {
     },
     prompt: "Look around.",
     command: ["bash", "-c", probe],
+    fresh: null,
+    memory: { key: "", restore: false, paths: [] },
+    files: [],
     verify: [],
     author: { name: "Trimo", email: "trimo@localhost" },
     leftoverMessage: "Keep what the check left",

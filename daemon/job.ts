@@ -6,10 +6,15 @@ import type { Failure } from "../app/protocol/failure.ts";
 import { failureDetailMax } from "../app/protocol/failure.ts";
 import { backoffMs, type Clock } from "../app/protocol/pace.ts";
 import { trimoYmlPath } from "../app/protocol/trimo-yml.ts";
-import { commentMax, type Job, type Settle, type TokenPurpose } from "../app/protocol/wire.ts";
+import {
+  commentMax,
+  type Job,
+  type Settle,
+  type Tell,
+  type TokenPurpose,
+  tellMax,
+} from "../app/protocol/wire.ts";
 import type { Task } from "../images/base/task.ts";
-import type { Adapter } from "./agents/adapter.ts";
-import { scriptAdapter } from "./agents/script.ts";
 import { BuildError } from "./build.ts";
 import { BuildRefused, type Builds } from "./builds.ts";
 import type { Config } from "./config.ts";
@@ -30,8 +35,21 @@ import { type Box, containerSpec, volumeName } from "./container-spec.ts";
 import { ContextError } from "./context.ts";
 import { cleanEnd, died, follow, leaving, openTunnel, type Story } from "./follow.ts";
 import { type Gate, gateHead, makeGate, openGate } from "./gate.ts";
+import type { Attempt } from "./gateway/egress.ts";
+import { once } from "./gateway/gateway.ts";
 import { apiOf, createHub, type Hub } from "./gateway/github.ts";
+import type { Cut } from "./gateway/model.ts";
+import { createTells, type Tells, takeTells } from "./gateway/tells.ts";
 import { GitError } from "./git.ts";
+import {
+  blankReader,
+  chooseSession,
+  type Harness,
+  makeHarness,
+  quotaOf,
+  settleSession,
+  steers,
+} from "./harness.ts";
 import { contractLabel, contractVersion, proxyArgs } from "./image.ts";
 import { keepLease } from "./lease.ts";
 import { driftText, type Fetched, fetchMirror, readDrift, readMirror } from "./mirror.ts";
@@ -69,6 +87,8 @@ export type Wishes = {
   cancel: AbortController;
   /** The daemon itself goes away now; leave everything as it is. */
   leave: AbortSignal;
+  /** Called when somebody has said something to the run: it is asked for at once. */
+  pokes: (() => void)[];
 };
 
 const outputBytesMax = 64 * 2 ** 20;
@@ -95,6 +115,11 @@ type Work = Parts & {
   over: AbortController;
   token: () => Promise<string>;
   hub: Hub;
+  /** What people say to the run while it works. */
+  tells: Tells;
+  /** Aborts when the agent is to be ended for what its model's service says or it has used up. */
+  hopeless: AbortController;
+  attempt: (attempt: Attempt) => void;
   /** How often Docker has gone while the run was about to begin. */
   aways: number;
 };
@@ -121,6 +146,7 @@ export async function runJob(
     plan: null,
     containerId: null,
     died: null,
+    cut: null,
     keep: false,
     end: null,
   };
@@ -153,9 +179,14 @@ export async function runJob(
       },
       parts.clock,
     ),
+    tells: createTells(lastTold(outbox), ({ id, by, text }) =>
+      outbox.add({ type: "told", id, by, text: redact(text, secrets).slice(0, tellMax) }),
+    ),
+    hopeless: new AbortController(),
+    attempt: once((attempt) => outbox.add({ type: "egress", ...attempt })),
     aways: 0,
   };
-  const loops = beginLoops(work, mode);
+  const loops = beginLoops(work, mode, wishes.pokes);
   try {
     const end = record.end ?? (await execute(work, mode, 1));
     if (end) await finish(work, mode, end);
@@ -175,20 +206,25 @@ function proxySecrets(): string[] {
 }
 
 /** Renewing and sending go on beside the work until it is over. */
-function beginLoops(work: Work, mode: Mode): Promise<void>[] {
+function beginLoops(work: Work, mode: Mode, pokes: (() => void)[]): Promise<void>[] {
   if (mode === "keep") return [];
-  const { server, clock, job, outbox, cancel, over, log } = work;
+  const { server, clock, job, outbox, cancel, over, log, tells } = work;
   const lost = (why: string) => {
     log.warn({ run: job.run, why }, "the run is no longer this daemon's");
     over.abort(why);
   };
   const run = { id: job.run, attempt: job.attempt, leaseMs: job.leaseMs };
-  const on = { cancel: () => cancel.abort(), lost };
+  const on = {
+    cancel: () => cancel.abort(),
+    lost,
+    told: () => tells.last,
+    tell: (fresh: Tell[]) => takeTells(tells, fresh),
+  };
   const sending = outbox
     .send(server, job.run, job.attempt, over.signal)
     .catch((error) => lost(String(error)));
   if (mode === "rescue") return [sending];
-  return [sending, keepLease(server, clock, run, on, over.signal)];
+  return [sending, keepLease(server, clock, run, on, pokes, over.signal)];
 }
 
 const isAway = (error: unknown): boolean =>
@@ -215,7 +251,7 @@ type Begun = {
   carrier: Promise<Carrier | null> | null;
   gate: Gate;
   plan: Plan;
-  adapter: Adapter;
+  harness: Harness;
 };
 
 /** Null when the run was taken from us: then nothing is settled, and the next start decides. */
@@ -243,7 +279,7 @@ async function execute(work: Work, mode: Mode, tries: number): Promise<Settle | 
   const pusher = new Pusher(gate, url, at, work.token, work.clock, tell, work.over.signal);
   const story = work.record.died
     ? died(work.record.died)
-    : await follow({ ...work, ...begun, pusher });
+    : await follow({ ...work, ...begun, ...watchedOf(work, begun), pusher });
   if (work.over.signal.aborted) return null;
   if (story.died && !story.began && !work.cancel.signal.aborted && tries < beginningsMax) {
     // Killed between starting it and handing it the task: nothing has happened yet.
@@ -264,7 +300,53 @@ async function execute(work: Work, mode: Mode, tries: number): Promise<Settle | 
   if (work.over.signal.aborted) return null;
   work.record.keep = !verdict.ok && verdict.kept === null && changed;
   const head = verdict.ok ? verdict.head : null;
-  return ended(work, judge(work, story, verdict), { head, changed });
+  await settleSession(work, plan, begun.harness, story.agentProblem);
+  const problem = agentProblem(work, story, begun.harness);
+  return ended(
+    work,
+    judge(work, story, problem, verdict),
+    { head, changed },
+    quota(work, plan, problem),
+  );
+}
+
+/** What following a container needs of its agent's harness. */
+function watchedOf(work: Work, { gate, harness }: Begun) {
+  const { hub, tells, attempt, hopeless } = work;
+  const { model, memory, reader, meter } = harness;
+  const doors = { gate, hub, tells, model, memory };
+  return { doors, reader, meter, attempt, hopeless: hopeless.signal };
+}
+
+/**
+ * Why the agent's work does not count. What the model's service said last is known better outside: the
+ * agents word it each in their own way.
+ */
+function agentProblem({ record }: Work, story: Story, { model }: Harness): Cut | null {
+  if (record.cut) return record.cut;
+  const problem = story.agentProblem;
+  if (!problem) return null;
+  const last = model?.failing?.cut;
+  if (!last || last.code === "agent_failed") return { ...problem, resetAt: null };
+  return { ...last, text: `${last.text}\n${problem.text}` };
+}
+
+function quota(work: Work, plan: Plan, problem: Cut | null): Settle["quota"] {
+  return problem?.code === "quota_reached" ? quotaOf(work.config, plan, problem.resetAt) : null;
+}
+
+/** The daemon ends the agent; why is on record before it is done. */
+function cutShort(work: Work, cut: Cut) {
+  const { record, folder, hopeless, secrets, log, job } = work;
+  if (record.cut) return;
+  const text = redact(cut.text, secrets).slice(0, failureDetailMax);
+  writeRecord(folder, Object.assign(record, { cut: { ...cut, text } }));
+  log.warn({ run: job.run, code: cut.code }, "the agent is ended: its model gives no more");
+  hopeless.abort();
+}
+
+function lastTold(outbox: Outbox): number {
+  return outbox.events.reduce((last, event) => (event.type === "told" ? event.id : last), 0);
 }
 
 async function begin(work: Work): Promise<Begun> {
@@ -277,6 +359,7 @@ async function begin(work: Work): Promise<Begun> {
     const fetched = await fetchInTurn(work);
     refuseDefaultBranch(job, fetched);
     const plan = makePlan(config, job, fetched);
+    chooseSession(work, plan);
     await needRoom(work);
     plan.image = await builtImage(work, plan, fetched);
     await needImage(docker, plan.image);
@@ -291,20 +374,34 @@ async function begin(work: Work): Promise<Begun> {
     }
     const early = await ahead;
     if (work.cancel.signal.aborted) throw new Cancelled();
+    const harness = await harnessFor(work, plan, false);
     const { agent, image, cpus, memoryBytes, minutes } = plan;
-    outbox.add({ type: "started", agent, image, cpus, memoryBytes, minutes });
+    outbox.add({
+      type: "started",
+      agent,
+      image,
+      cpus,
+      memoryBytes,
+      minutes,
+      steers: steers(plan),
+    });
     const fits = early && sameBox(early.plan, plan);
     if (early && !fits) await removeBox(docker, job, null);
     recordBox(work, plan);
     const { started, carrier } = fits ? early : await startWithTunnel(work, plan);
-    const adapter = scriptAdapter(plan.command);
-    started.hand(JSON.stringify(taskOf(work, plan, adapter)));
+    started.hand(JSON.stringify(taskOf(work, plan, harness)));
     handed = true;
-    return { container: started.container, carrier, gate, plan, adapter };
+    return { container: started.container, carrier, gate, plan, harness };
   } finally {
     // Without its task it ends by itself. Waited for: made after the clean-up it would be left behind.
     if (!handed) (await ahead)?.started.abandon();
   }
+}
+
+function harnessFor(work: Work, plan: Plan, again: boolean): Promise<Harness> {
+  if (work.record.cut) work.hopeless.abort();
+  const on = { attempt: work.attempt, cut: (cut: Cut) => cutShort(work, cut) };
+  return makeHarness(work, plan, on, again);
 }
 
 /**
@@ -436,8 +533,8 @@ async function reattach(work: Work): Promise<Begun | null> {
   if (!record.plan || !record.containerId) return null;
   const container = docker.getContainer(record.containerId);
   const gate = openGate(join(folder, "gate.git"), job.branch);
-  const adapter = scriptAdapter(record.plan.command);
-  const begun = { container, carrier: null, gate, plan: record.plan, adapter };
+  const harness = await harnessFor(work, record.plan, true);
+  const begun = { container, carrier: null, gate, plan: record.plan, harness };
   if (record.died) return begun;
   // Started ahead of its plan and killed with it: there is no gate yet, so nothing has begun.
   if (!existsSync(join(gate.folder, "HEAD"))) {
@@ -469,14 +566,19 @@ async function rescue(work: Work, story: Story, rest: Begun & { pusher: Pusher }
   const { outOfMemory, tail } = story;
   writeRecord(folder, Object.assign(record, { died: { outOfMemory, tail, rescues: rescues + 1 } }));
   await removeContainer(rest.container);
-  const task: Task = { ...taskOf(work, rest.plan, rest.adapter), mode: "rescue", verify: [] };
+  const task: Task = { ...taskOf(work, rest.plan, rest.harness), mode: "rescue", verify: [] };
   const { container, hand } = await startContainer(docker, containerSpec(boxOf(work, rest.plan)));
   hand(JSON.stringify(task));
   // Its journal and output are new; the transcript of the dead one stays. A cancel that was asked of
   // the run must not stop what saves its work.
   outbox.mark = { journal: 0, output: 0, transcript: transcriptBytes(folder) };
-  const cancel = new AbortController();
-  const saved = await follow({ ...work, ...rest, container, carrier: null, cancel });
+  const fresh = {
+    cancel: new AbortController(),
+    hopeless: new AbortController().signal,
+    reader: blankReader(rest.plan),
+  };
+  const watched = { ...work, ...rest, ...watchedOf(work, rest), ...fresh };
+  const saved = await follow({ ...watched, container, carrier: null });
   if (saved.died && !work.over.signal.aborted)
     throw new Error("the rescue's container died as well");
 }
@@ -492,7 +594,7 @@ function transcriptBytes(folder: string): number {
 
 class Cancelled extends Error {}
 
-function taskOf({ job, config }: Work, plan: Plan, adapter: Adapter): Task {
+function taskOf({ job, config }: Work, plan: Plan, { task }: Harness): Task {
   const host = new URL(config.github).host;
   return {
     mode: "run",
@@ -506,8 +608,7 @@ function taskOf({ job, config }: Work, plan: Plan, adapter: Adapter): Task {
       TRIMO_ISSUE: job.issue === null ? "" : String(job.issue),
       TRIMO_PROMPT_FILE: "/run/trimo/prompt",
     },
-    prompt: job.prompt + plan.finding,
-    command: adapter.command,
+    ...task,
     verify: plan.verify,
     author: { name: `${plan.agent} (Trimo)`, email: `trimo@users.noreply.${host}` },
     leftoverMessage: `Keep what run ${job.number} left uncommitted\n\nTrimo-Run: ${job.run}`,
@@ -533,7 +634,7 @@ function knownHeads({ outbox }: Work, plan: Plan) {
 
 type Ending = Pick<Settle, "outcome" | "failure">;
 
-function judge(work: Work, story: Story, verdict: Verdict): Ending {
+function judge(work: Work, story: Story, problem: Cut | null, verdict: Verdict): Ending {
   const fail = (code: Failure["code"], detail: string): Ending => ({
     outcome: "failed",
     failure: failure(work, code, detail),
@@ -560,13 +661,23 @@ function judge(work: Work, story: Story, verdict: Verdict): Ending {
   if (story.agent?.cut === "output") return fail("output_limit", story.tail);
   if (story.agent?.cut === "disk") return fail("disk_limit", story.tail);
   if (story.agent?.cut === "pids") return fail("pids_limit", story.tail);
+  if (work.record.cut) return fail(work.record.cut.code, work.record.cut.text);
   const asked = work.outbox.events.findLast((event) => event.type === "ask");
   if (asked) return fail("asked_question", asked.text);
-  if (story.agentProblem)
-    return fail("agent_failed", `${story.tail}\n${story.agentProblem}`.trim());
+  if (problem) return fail(problem.code, problemText(problem, story));
   const red = story.receipts.find((receipt) => receipt.exit !== 0);
   if (red) return fail("verify_failed", `${red.command} ended with exit ${red.exit}`);
   return { outcome: "succeeded", failure: null };
+}
+
+/** A script's own last words explain most; of the others what they print is for programs. */
+function problemText({ text }: Cut, { tail }: Story): string {
+  const words = tail
+    .split("\n")
+    .filter((line) => !/^\s*[{[]/.test(line))
+    .slice(-40)
+    .join("\n");
+  return `${words}\n${text}`.trim();
 }
 
 /** An image that cannot even start ends at once, with the words of Docker's own init. */
@@ -609,10 +720,11 @@ function ended(
   { job, outbox }: Work,
   ending: Ending,
   branch: { head: string | null; changed: boolean },
+  quota: Settle["quota"] = null,
 ): Settle {
   if (ending.outcome !== "declined") outbox.add({ type: "stage", stage: "cleaning" });
   outbox.close();
-  return { attempt: job.attempt, lastSeq: outbox.lastSeq, ...ending, ...branch };
+  return { attempt: job.attempt, lastSeq: outbox.lastSeq, ...ending, ...branch, quota };
 }
 
 /** From a known end to nothing left: each step may be done twice. */

@@ -1,4 +1,5 @@
-import { backoffMs, type Clock } from "../app/protocol/pace.ts";
+import { backoffMs, type Clock, waitAmong } from "../app/protocol/pace.ts";
+import type { Tell } from "../app/protocol/wire.ts";
 import { type Server, ServerError } from "./server.ts";
 
 /** The part of a lease after which it is renewed. */
@@ -14,7 +15,15 @@ export async function keepLease(
   server: Server,
   clock: Clock,
   run: { id: string; attempt: number; leaseMs: number },
-  on: { cancel: () => void; lost: (why: string) => void },
+  on: {
+    cancel: () => void;
+    lost: (why: string) => void;
+    /** The last tell that was taken over, and where the next ones go. */
+    told: () => number;
+    tell: (fresh: Tell[]) => void;
+  },
+  /** Called to renew at once. */
+  pokes: (() => void)[],
   signal: AbortSignal,
 ) {
   let goodUntil = clock.now() + run.leaseMs;
@@ -32,15 +41,19 @@ export async function keepLease(
     const pause = failures
       ? backoffMs(failures, 500, 5_000, Math.random())
       : run.leaseMs * renewAfter;
-    await clock.sleep(pause, signal);
+    const quiet = new AbortController();
+    const stop = AbortSignal.any([signal, quiet.signal]);
+    await Promise.race([clock.sleep(pause, stop), waitAmong(pokes, stop)]);
+    quiet.abort();
     if (signal.aborted) return;
     const askedAt = clock.now();
     try {
-      const answer = await server.renew(run.id, run.attempt, signal);
+      const answer = await server.renew(run.id, run.attempt, on.told(), signal);
       goodUntil = askedAt + answer.leaseMs;
       failures = 0;
       watch();
       if (answer.cancel) on.cancel();
+      if (answer.tell.length > 0) on.tell(answer.tell);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof ServerError)) throw error;

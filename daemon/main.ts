@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import { systemClock } from "../app/protocol/pace.ts";
 import { Builds } from "./builds.ts";
-import type { Config } from "./config.ts";
+import { bytesOf, type Config } from "./config.ts";
 import { keepConnection } from "./connection.ts";
 import { connectDocker } from "./container.ts";
 import { connectServer } from "./server.ts";
@@ -51,7 +51,15 @@ export async function startDaemon(config: Config, version: string, log: Logger):
   };
   const connection = reconnecting(server, slots, log, stop.signal, connected);
   const sweeping = sweepLoop(
-    { docker, clock, log, data: config.data, identity, builds },
+    {
+      docker,
+      clock,
+      log,
+      data: config.data,
+      identity,
+      builds,
+      sessions: { days: config.sessions.days, diskBytes: bytesOf(config.sessions.disk) },
+    },
     stop.signal,
   );
   const finish = async () => {

@@ -18,6 +18,12 @@ const factsMax: Partial<Record<Fact["type"], number>> = {
   ask: 20,
   comment: 10,
   service: 200,
+  tool: 3_000,
+  edit: 1_500,
+  plan: 300,
+  model: 1_500,
+  session: 10,
+  told: 100,
   stage: 100,
   receipt: 100,
 };

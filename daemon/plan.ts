@@ -1,13 +1,16 @@
+import { randomUUID } from "node:crypto";
 import { parseDocument } from "yaml";
 import type { FailureCode } from "../app/protocol/failure.ts";
 import { isServed, matchesAny } from "../app/protocol/pattern.ts";
 import {
+  agentsOf,
   mistakeLine,
   readTrimoYml,
   type TrimoYml,
   trimoYmlPath,
 } from "../app/protocol/trimo-yml.ts";
 import type { Job } from "../app/protocol/wire.ts";
+import { nothingSpent } from "./agents/adapter.ts";
 import { bytesOf, type Config } from "./config.ts";
 import { baseImage } from "./image.ts";
 import type { Fetched } from "./mirror.ts";
@@ -45,14 +48,19 @@ export function makePlan(
 ): Plan {
   const wishes = parseWishes(fetched.trimoYml);
   const names = Object.keys(config.agents);
-  const agent = job.agent ?? wishes.agent ?? names[0] ?? "";
-  if (!Object.hasOwn(config.agents, agent))
+  const wanted = agentsOf(wishes);
+  const agent =
+    job.agent ?? wanted.find((name) => names.includes(name)) ?? wanted[0] ?? names[0] ?? "";
+  const settings = Object.hasOwn(config.agents, agent) ? config.agents[agent] : undefined;
+  if (!settings)
     throw new PlanError(
       "agent_unknown",
       `There is no agent "${agent}" here, only ${names.join(", ")}.`,
     );
-  const image = job.image ?? wishes.image ?? baseImage;
-  if (!(wishes.build && job.image === null) && !matchesAny(image, config.images))
+  const image = job.image ?? wishes.image ?? settings.image ?? baseImage;
+  // What daemon.yml itself names for an agent it may start.
+  const ours = image === settings.image;
+  if (!ours && !(wishes.build && job.image === null) && !matchesAny(image, config.images))
     throw new PlanError(
       "image_refused",
       `${image} is not among the images of this machine: ${config.images.join(", ")}`,
@@ -63,7 +71,10 @@ export function makePlan(
     agent,
     image,
     build: job.image === null ? (wishes.build ?? null) : null,
-    command: config.agents[agent]?.command ?? [],
+    settings,
+    launch: { resume: null, newSession: randomUUID(), spentBefore: nothingSpent },
+    tokens: least(most.tokens, asked.tokens),
+    usd: least(most.usd, asked.usd),
     verify: wishes.verify ?? [],
     cpus: Math.min(most.cpus, asked.cpus ?? most.cpus),
     memoryBytes: Math.min(bytesOf(most.memory), bytesOf(asked.memory ?? most.memory)),
@@ -76,6 +87,12 @@ export function makePlan(
     startSha: fetched.branchSha ?? fetched.defaultSha,
     finding: "",
   };
+}
+
+/** The lower of a ceiling and a wish; null: neither is there. */
+function least(ceiling: number | undefined, wish: number | undefined): number | null {
+  const known = [ceiling, wish].filter((one) => one !== undefined);
+  return known.length > 0 ? Math.min(...known) : null;
 }
 
 function parseWishes(text: string | null): TrimoYml {

@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { FailureCode } from "../app/protocol/failure.ts";
 import { Job, Settle } from "../app/protocol/wire.ts";
+import { AgentSettings } from "./agents/catalogue.ts";
 
 /** What a run was decided to be on this machine: from daemon.yml and trimo.yml, never from the app. */
 export const Plan = z.object({
@@ -9,8 +11,22 @@ export const Plan = z.object({
   image: z.string(),
   /** The Dockerfile that the image is built from; null: it is named. */
   build: z.string().nullable().default(null),
-  /** The agent's command line, as daemon.yml had it when the run began. */
-  command: z.array(z.string()),
+  /** The agent, as daemon.yml had it when the run began; of its key only where that is found. */
+  settings: AgentSettings,
+  /** What it began with: needed again to read its output from the first line. */
+  launch: z.object({
+    resume: z.string().nullable(),
+    newSession: z.string(),
+    spentBefore: z.object({
+      inputTokens: z.number(),
+      cachedTokens: z.number(),
+      outputTokens: z.number(),
+      costMicroUsd: z.number(),
+    }),
+  }),
+  /** What the run may use up; null: no limit. */
+  tokens: z.number().nullable(),
+  usd: z.number().nullable(),
   verify: z.array(z.string()),
   cpus: z.number(),
   memoryBytes: z.number(),
@@ -35,6 +51,11 @@ export const Record = z.object({
   containerId: z.string().nullable(),
   /** Its container ended before its work did: what is on the volume is to be rescued first. */
   died: z.object({ outOfMemory: z.boolean(), tail: z.string(), rescues: z.number() }).nullable(),
+  /** Why the daemon ended the agent itself, by what the model's service said or it has used up. */
+  cut: z
+    .object({ code: FailureCode, text: z.string(), resetAt: z.number().nullable() })
+    .nullable()
+    .default(null),
   /** GitHub has not taken its commits: the gate is kept. */
   keep: z.boolean(),
   /** How it ended, once that is known: what is left is cleaning up and saying so. */

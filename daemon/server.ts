@@ -54,8 +54,8 @@ export function connectServer(url: string, token: string) {
   return {
     hello: (hello: Hello, signal: AbortSignal) => post("hello", hello, HelloAnswer, signal),
     claim: (key: string, signal: AbortSignal) => post("claim", { key }, ClaimAnswer, signal),
-    renew: (id: string, attempt: number, signal: AbortSignal) =>
-      post(run(id, "renew"), { attempt }, RenewAnswer, signal),
+    renew: (id: string, attempt: number, told: number, signal: AbortSignal) =>
+      post(run(id, "renew"), { attempt, told }, RenewAnswer, signal),
     events: (id: string, events: z.infer<typeof Events>, signal: AbortSignal) =>
       post(run(id, "events"), events, EventsAnswer, signal),
     token: (id: string, attempt: number, purpose: TokenPurpose, signal: AbortSignal) =>

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { backoffMs, waitAmong } from "../app/protocol/pace.ts";
 import { protocolVersion } from "../app/protocol/version.ts";
 import type { Hello, HelloAnswer, Job } from "../app/protocol/wire.ts";
-import { forget, type Mode, type Parts, removeBox, runJob } from "./job.ts";
+import { forget, type Mode, type Parts, removeBox, runJob, type Wishes } from "./job.ts";
 import { type Record, readRecords, runFolder, writeRecord } from "./record.ts";
 import { ServerError } from "./server.ts";
 
@@ -15,7 +15,13 @@ const triesMax = 30;
 
 const cancelledMax = 1_000;
 
-type Held = { job: Job; cancel: AbortController; done: Promise<void> };
+type Held = {
+  job: Job;
+  cancel: AbortController;
+  /** Woken when somebody has said something to the run. */
+  pokes: (() => void)[];
+  done: Promise<void>;
+};
 
 /** Room for containers: claims runs while there is some, and knows what is under way. */
 export class Slots {
@@ -92,6 +98,11 @@ export class Slots {
     this.#cancelled.add(key);
   }
 
+  /** Somebody has said something to a run: its renewal brings it. */
+  tell(run: string, attempt: number) {
+    for (const poke of this.#held.get(`${run}-${attempt}`)?.pokes.splice(0) ?? []) poke();
+  }
+
   /** No new runs; resolves when the last one under way has ended. */
   async drain() {
     this.#draining.abort();
@@ -154,7 +165,8 @@ export class Slots {
     const key = `${job.run}-${job.attempt}`;
     const cancel = new AbortController();
     if (this.#cancelled.delete(key)) cancel.abort();
-    const wishes = { cancel, leave: this.#leave.signal };
+    const pokes: (() => void)[] = [];
+    const wishes = { cancel, leave: this.#leave.signal, pokes };
     const done = this.#keepAt(job, wishes, before, mode).finally(() => {
       this.#held.delete(key);
       this.wake();
@@ -163,18 +175,13 @@ export class Slots {
       );
       if (left && !this.#leave.signal.aborted) this.#onOrphan();
     });
-    const held = { job, cancel, done };
+    const held = { job, cancel, pokes, done };
     this.#held.set(key, held);
     return held;
   }
 
   /** An error of the daemon's own is not the run's end: from its record it goes on. */
-  async #keepAt(
-    job: Job,
-    wishes: { cancel: AbortController; leave: AbortSignal },
-    before: Record | null,
-    mode: Mode,
-  ) {
+  async #keepAt(job: Job, wishes: Wishes, before: Record | null, mode: Mode) {
     const { log, clock, config } = this.#parts;
     let record = before;
     for (let tries = 1; tries <= triesMax; tries++) {
@@ -202,6 +209,7 @@ function givenUp(record: Record, folder: string, error: unknown): Record {
     failure: { code: "daemon_failed" as const, detail },
     head: null,
     changed: false,
+    quota: null,
   };
   const given = { ...record, keep: true, end: record.end ?? end };
   writeRecord(folder, given);

@@ -11,6 +11,7 @@ import {
 } from "./container.ts";
 import { daemonLabel } from "./container-spec.ts";
 import { readRecords } from "./record.ts";
+import { sweepSessions } from "./sessions.ts";
 
 const everyMs = 10 * 60_000;
 
@@ -21,6 +22,7 @@ type Parts = {
   data: string;
   identity: string;
   builds: Builds;
+  sessions: { days: number; diskBytes: number };
 };
 
 /** Removes what a dead daemon left: at once at the start, and now and then, until `signal` aborts. */
@@ -29,6 +31,7 @@ export async function sweepLoop(parts: Parts, signal: AbortSignal) {
     try {
       await sweep(parts);
       await parts.builds.sweep();
+      await sweepSessions(parts.data, parts.sessions, parts.clock.now());
     } catch (error) {
       parts.log.warn({ err: error }, "the sweep failed; it runs again at its next turn");
     }

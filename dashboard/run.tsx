@@ -1,6 +1,6 @@
 import { raw } from "hono/html";
 import type { LoggedEvent } from "../app/event.ts";
-import { type RunView, sentence } from "../app/view.ts";
+import { type RunView, sentence, sessionWords } from "../app/view.ts";
 import { duration, failureWords, placeWords, usageWords } from "../app/wording.ts";
 import { Age, Page, State } from "./page.tsx";
 
@@ -75,6 +75,18 @@ export function RunPage({ view, events, now, webUrl, over }: Props) {
           </table>
         </>
       ) : null}
+      {view.plan ? (
+        <>
+          <h2>The agent's plan</h2>
+          <ul class="plan">
+            {view.plan.map(({ text, done }) => (
+              <li>
+                {done ? "☑" : "☐"} {text}
+              </li>
+            ))}
+          </ul>
+        </>
+      ) : null}
       {commits.length > 0 ? (
         <>
           <h2>Commits</h2>
@@ -94,10 +106,18 @@ export function RunPage({ view, events, now, webUrl, over }: Props) {
       ) : null}
       <h2>{run.composed && run.composed !== run.prompt ? "Prompt, as sent" : "Prompt"}</h2>
       {view.notes.length > 0 ? <p class="soft">{view.notes.join(" ")}</p> : null}
+      {view.session ? <p class="soft">{sessionWords(view.session)}</p> : null}
       <pre>{run.composed ?? run.prompt}</pre>
+      {run.handover && view.session?.from !== "session" ? (
+        <details>
+          <summary>The written hand-over of the runs before</summary>
+          <pre>{run.handover}</pre>
+        </details>
+      ) : null}
       {run.composed === null ? (
         <p class="soft">What else was said goes along when the run's turn has come.</p>
       ) : null}
+      {view.attempts.length > 0 ? <Attempts all={view.attempts} /> : null}
       <h2>Events</h2>
       <ol class="events" id="events" data-after={events.at(-1)?.id ?? 0}>
         {events.map((event) => (
@@ -109,6 +129,26 @@ export function RunPage({ view, events, now, webUrl, over }: Props) {
       </ol>
       {over ? null : <script>{raw(live(run.id))}</script>}
     </Page>
+  );
+}
+
+/** Where the agent tried to go, beside its model: each address once. */
+function Attempts({ all }: { all: RunView["attempts"] }) {
+  return (
+    <>
+      <h2>Attempts to reach the network</h2>
+      <table>
+        {all.map(({ host, allowed, reason }) => (
+          <tr>
+            <td>
+              <code>{host}</code>
+            </td>
+            <td>{allowed ? "let through" : "⛔ kept back"}</td>
+            <td class="soft">{reason}</td>
+          </tr>
+        ))}
+      </table>
+    </>
   );
 }
 

@@ -40,13 +40,13 @@ export class Machine {
   }
 
   /** Claims until there is something to do. */
-  async work(agent = "hello"): Promise<Job> {
+  async work(agent = "hello", steers = false): Promise<Job> {
     for (let tries = 0; tries < 800; tries++) {
       const job = await this.claim();
       if (job) {
         const image = "trimo/base:bookworm";
         const limits = { cpus: 1, memoryBytes: 2 ** 29, minutes: 5 };
-        await this.tell(job, { type: "started", agent, image, ...limits });
+        await this.tell(job, { type: "started", agent, image, ...limits, steers });
         await this.tell(job, { type: "stage", stage: "agent" });
         return job;
       }
@@ -73,6 +73,7 @@ export class Machine {
       failure: null,
       head: null,
       changed: false,
+      quota: null,
       ...end,
     });
   }

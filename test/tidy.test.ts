@@ -114,6 +114,8 @@ test("one file writes each table", () => {
     pipelines: ["app/pipeline.ts"],
     runs: ["app/run.ts"],
     leases: ["app/lease.ts"],
+    pauses: ["app/pause.ts"],
+    tells: ["app/tell.ts"],
     daemons: ["app/daemons.ts"],
     events: ["app/event.ts"],
     reports: ["app/outbox.ts"],

@@ -11,6 +11,9 @@ export const Limits = z.strictObject({
   minutes: z.number().positive().max(1_440),
   /** What preboot may take. */
   preboot_seconds: z.number().int().min(1).max(3_600),
+  /** What one run may use up: tokens in and out without those from a cache, and US dollars. */
+  tokens: z.number().int().min(1_000).max(10_000_000_000),
+  usd: z.number().positive().max(100_000),
 });
 export type Limits = z.infer<typeof Limits>;
 
@@ -45,7 +48,8 @@ const Source = z.union([
 
 /** `.github/trimo.yml` at the default branch. Every key is optional; unknown ones are mistakes. */
 const Keys = z.strictObject({
-  agent: AgentName.optional(),
+  /** One, or several: the next takes over at once when the quota of the one before is used up. */
+  agent: z.union([AgentName, z.array(AgentName).min(1).max(10)]).optional(),
   image: ImageName.optional(),
   /** A Dockerfile in the repository, built on the machine from the default branch; its root is the context. */
   build: z
@@ -77,6 +81,7 @@ const Keys = z.strictObject({
       run: role,
       fix: role,
       continue: role,
+      tell: role,
       retry: role,
       cancel: role,
       status: role,
@@ -216,3 +221,7 @@ export function labelIntent(
   if (!match) return null;
   return { agent: match[1] ?? null, image: null };
 }
+
+/** The agents a repository wants, in the order they take over; empty: the machine's first. */
+export const agentsOf = ({ agent }: TrimoYml): string[] =>
+  agent === undefined ? [] : Array.isArray(agent) ? agent : [agent];

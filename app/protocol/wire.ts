@@ -11,6 +11,13 @@ const tailMax = 8_000;
 const conflictsMax = 50;
 const pathMax = 500;
 export const commentMax = 8_000;
+/** What people tell a run while it works: each text, and how many wait to be handed over. */
+export const tellMax = 8_000;
+const tellsMax = 20;
+const planMax = 50;
+const planTextMax = 300;
+const nameMax = 80;
+export const targetMax = 200;
 
 export const stages = [
   "preparing",
@@ -40,6 +47,10 @@ export const Job = z.strictObject({
   agent: AgentName.nullable(),
   image: ImageName.nullable(),
   prompt: z.string().max(promptMax),
+  /** What an agent without its session is told besides: the runs before this one. */
+  handover: z.string().max(promptMax),
+  /** Neither session nor hand-over is wanted. */
+  fresh: z.boolean(),
 });
 export type Job = z.infer<typeof Job>;
 
@@ -73,10 +84,23 @@ export const Claim = z.strictObject({
 });
 export const ClaimAnswer = z.strictObject({ job: Job.nullable() });
 
-export const Renew = z.strictObject({ attempt: z.number().int().positive() });
+export const Renew = z.strictObject({
+  attempt: z.number().int().positive(),
+  /** The last tell that the daemon has taken over; 0: none yet. */
+  told: z.number().int().nonnegative(),
+});
+/** Somebody's words to a run that is under way, numbered from 1 for each attempt's run. */
+const Tell = z.strictObject({
+  id: z.number().int().positive(),
+  by: z.string().max(100),
+  text: z.string().min(1).max(tellMax),
+});
+export type Tell = z.infer<typeof Tell>;
 export const RenewAnswer = z.strictObject({
   leaseMs: z.number().int().positive(),
   cancel: z.boolean(),
+  /** Those after `told`, in order. */
+  tell: z.array(Tell).max(tellsMax),
 });
 
 const numbered = { seq: z.number().int().positive(), at: z.number().int().positive() };
@@ -90,6 +114,8 @@ export const Event = z.discriminatedUnion("type", [
     cpus: z.number(),
     memoryBytes: z.number().int(),
     minutes: z.number(),
+    /** Whether it takes messages while it works. */
+    steers: z.boolean(),
   }),
   z.strictObject({ ...numbered, type: z.literal("stage"), stage: Stage }),
   z.strictObject({ ...numbered, type: z.literal("say"), text: z.string().max(sayMax) }),
@@ -129,8 +155,9 @@ export const Event = z.discriminatedUnion("type", [
   z.strictObject({
     ...numbered,
     type: z.literal("usage"),
-    /** Of the run so far; cost in millionths of a US dollar. */
+    /** Of the run so far; what was read from the service's cache counts apart. Cost in millionths of a US dollar. */
     inputTokens: z.number().int().nonnegative(),
+    cachedTokens: z.number().int().nonnegative(),
     outputTokens: z.number().int().nonnegative(),
     costMicroUsd: z.number().int().nonnegative(),
   }),
@@ -151,6 +178,57 @@ export const Event = z.discriminatedUnion("type", [
     ...numbered,
     type: z.literal("comment"),
     text: z.string().min(1).max(commentMax),
+  }),
+  /** A tool the agent used: its name, and what on; a command by its head. Never what came of it. */
+  z.strictObject({
+    ...numbered,
+    type: z.literal("tool"),
+    name: z.string().min(1).max(nameMax),
+    target: z.string().max(targetMax),
+  }),
+  /** A file it changed; lines where it tells them. */
+  z.strictObject({
+    ...numbered,
+    type: z.literal("edit"),
+    path: z.string().min(1).max(pathMax),
+    added: z.number().int().nonnegative().nullable(),
+    removed: z.number().int().nonnegative().nullable(),
+  }),
+  /** Its list of what is to be done, as it is now. */
+  z.strictObject({
+    ...numbered,
+    type: z.literal("plan"),
+    items: z
+      .array(z.strictObject({ text: z.string().max(planTextMax), done: z.boolean() }))
+      .max(planMax),
+  }),
+  /** A request to the model that ended: status 0 when no answer came. Times in milliseconds. */
+  z.strictObject({
+    ...numbered,
+    type: z.literal("model"),
+    status: z.number().int().min(0).max(999),
+    firstByteMs: z.number().int().nonnegative().nullable(),
+    durationMs: z.number().int().nonnegative(),
+    /** It came right after one that had failed. */
+    retry: z.boolean(),
+    /** Why it does not count as answered; empty when it does. */
+    problem: z.string().max(300),
+  }),
+  /** What the agent knows of the runs before: its own session, a written hand-over, or nothing. */
+  z.strictObject({
+    ...numbered,
+    type: z.literal("session"),
+    from: z.enum(["session", "handover", "nothing"]),
+    /** Why it is not its session, as a piece of a sentence; empty when it is. */
+    why: z.string().max(300),
+  }),
+  /** A tell that reached the agent. */
+  z.strictObject({
+    ...numbered,
+    type: z.literal("told"),
+    id: z.number().int().positive(),
+    by: z.string().max(100),
+    text: z.string().max(tellMax),
   }),
   z.strictObject({
     ...numbered,
@@ -190,6 +268,14 @@ export const Settle = z.strictObject({
   head: Sha.nullable(),
   /** Whether the run added commits to its branch. */
   changed: z.boolean(),
+  /** The service takes nothing more until then: these agents of this daemon wait with it. */
+  quota: z
+    .strictObject({
+      /** Milliseconds since 1970; null: the service does not tell. */
+      resetAt: z.number().int().positive().nullable(),
+      agents: z.array(AgentName).min(1).max(100),
+    })
+    .nullable(),
 });
 export type Settle = z.infer<typeof Settle>;
 
@@ -198,6 +284,8 @@ export const StreamMessage = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("hello"), protocol: z.number().int() }),
   z.strictObject({ type: z.literal("wake") }),
   z.strictObject({ type: z.literal("cancel"), run: RunId, attempt: z.number().int().positive() }),
+  /** Somebody has said something to a run: its renewal carries the words. */
+  z.strictObject({ type: z.literal("tell"), run: RunId, attempt: z.number().int().positive() }),
   z.strictObject({ type: z.literal("drain") }),
 ]);
 export type StreamMessage = z.infer<typeof StreamMessage>;

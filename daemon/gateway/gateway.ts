@@ -4,6 +4,9 @@ import { Mux, type MuxStream } from "../../images/base/mux.ts";
 import { type Gate, serveGate } from "../gate.ts";
 import { type Attempt, forward, type Rules, tunnelOut } from "./egress.ts";
 import { type Hub, serveGitHub } from "./github.ts";
+import { type Memory, serveMemory } from "./memory.ts";
+import { type Model, serveModel } from "./model.ts";
+import { serveTell, type Tells } from "./tells.ts";
 
 /** The daemon's end of one container's only connection. */
 export type Gateway = {
@@ -17,6 +20,16 @@ export type Gateway = {
   close(): void;
 };
 
+/** What a container finds behind its gateway, beside the web. */
+export type Doors = {
+  gate: Gate;
+  hub: Hub;
+  /** The run's one model; null: its agent has none, or reaches it by itself. */
+  model: Model | null;
+  tells: Tells;
+  memory: Memory | null;
+};
+
 /** Attempts told once each; an agent that tries thousands of hosts says no more with them. */
 const toldMax = 200;
 
@@ -26,12 +39,11 @@ const toldMax = 200;
  */
 export function openGateway(
   carrier: { input: Duplex; output: Readable },
-  gate: Gate,
+  doors: Doors,
   rules: Rules,
-  hub: Hub,
   on: { pushed: () => void; attempt: (attempt: Attempt) => void },
 ): Gateway {
-  const server = serve(gate, rules, hub, on.pushed, once(on.attempt));
+  const server = serve(doors, rules, on.pushed, on.attempt);
   const mux = new Mux(carrier.output, carrier.input, "daemon", (purpose, stream) => {
     if (purpose.kind !== "connection") return stream.destroy();
     server.emit("connection", stream);
@@ -57,15 +69,20 @@ export function openGateway(
 }
 
 function serve(
-  gate: Gate,
+  { gate, hub, model, tells, memory }: Doors,
   rules: Rules,
-  hub: Hub,
   pushed: () => void,
   tell: (attempt: Attempt) => void,
 ): Server {
-  const server = createServer({ keepAliveTimeout: 60_000 });
+  // An answer of a model may begin late and take long.
+  const server = createServer({ keepAliveTimeout: 60_000, requestTimeout: 0 });
   server.on("request", (request, response) => {
     const url = request.url ?? "";
+    if (model && url.startsWith("/model/"))
+      return void serveModel(model, request, response).catch(() => response.destroy());
+    if (url.startsWith("/tell")) return serveTell(tells, request, response);
+    if (memory && url === "/memory")
+      return void serveMemory(memory, request, response).catch(() => response.destroy());
     if (url.startsWith("/repository.git/")) return serveGate(gate, request, response, pushed);
     if (url === "/github" || url.startsWith("/github/"))
       return void serveGitHub(hub, request, response).catch(() => response.destroy());
@@ -73,7 +90,7 @@ function serve(
       return void forward(rules, request, response, tell).catch(() => response.destroy());
     response.writeHead(404, { "content-type": "text/plain" });
     response.end(
-      "Trimo's gateway: git under /repository.git, GitHub under /github, everything else by proxy.\n",
+      "Trimo's gateway: git under /repository.git, GitHub under /github, the model under /model, everything else by proxy.\n",
     );
   });
   server.on("connect", (request, client: Duplex, head: Buffer) => {
@@ -84,7 +101,8 @@ function serve(
   return server;
 }
 
-function once(tell: (attempt: Attempt) => void): (attempt: Attempt) => void {
+/** Each attempt told once. */
+export function once(tell: (attempt: Attempt) => void): (attempt: Attempt) => void {
   const told = new Set<string>();
   return (attempt) => {
     const key = `${attempt.host} ${attempt.allowed} ${attempt.reason}`;

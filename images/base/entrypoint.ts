@@ -11,7 +11,9 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
+import { request } from "node:http";
 import { connect } from "node:net";
+import { join } from "node:path";
 import {
   containerDisk,
   memoryKills,
@@ -57,6 +59,11 @@ const leftoverKbMaxOnFullDisk = 1024;
 const lookEveryMs = 250;
 /** One step of git as the agent's user; a trap in its .git must not hold the run. */
 const gitMsMax = 10 * 60_000;
+
+const promptFile = "/run/trimo/prompt";
+const keyHeader = "x-trimo-key";
+/** What taking the agent's memory out may take. */
+const memoryMsMax = 2 * 60_000;
 
 /** On the volume, so that a rescue knows a whole checkout from the half of one. */
 const cloned = "/workspace/.git/trimo-cloned";
@@ -111,7 +118,8 @@ async function run(task: Task, deadline: number, services: Services): Promise<bo
   if (stop.signal.aborted) return false;
   write({ type: "stage", stage: "agent" });
   services.watch(lookEveryMs);
-  const { finished, cut } = await runAgent(task, deadline, disk);
+  const command = await readied(task);
+  const { finished, cut } = await runAgent(task, command, deadline, disk);
   write({ type: "stage", stage: "committing" });
   const pushed = await commitAndPush(
     task,
@@ -119,6 +127,7 @@ async function run(task: Task, deadline: number, services: Services): Promise<bo
   );
   // Git ran with the agent's own configuration, which may have started something.
   await endAgent();
+  await takeMemory(task);
   if (!finished) services.tellEnds();
   if (stop.signal.aborted || !finished) return pushed;
   if (task.verify.length > 0) write({ type: "stage", stage: "verifying" });
@@ -148,7 +157,9 @@ function prepare(task: Task) {
     throw new Failed("image_broken", `The image has no user agent with uid and gid ${agentId}.`);
   chownSync(places.workspace, agentId, agentId);
   mkdirSync("/run/trimo", { recursive: true });
-  writeFileSync("/run/trimo/prompt", task.prompt, { mode: 0o644 });
+  writeFileSync(promptFile, task.prompt, { mode: 0o644 });
+  // For a driver that finds only then that the agent does not know its session any more.
+  if (task.fresh) writeFileSync(`${promptFile}-fresh`, task.fresh.prompt, { mode: 0o644 });
   const quoted = (value: string) => `'${value.replaceAll("'", `'\\''`)}'`;
   const lines = Object.entries(task.env).map(([name, value]) => `export ${name}=${quoted(value)}`);
   writeFileSync("/etc/profile.d/trimo-run.sh", `${lines.join("\n")}\n`, { mode: 0o644 });
@@ -236,13 +247,95 @@ async function bootServices(task: Task, services: Services) {
   throw new Failed("preboot_failed", `${said}\n${how}${hint}`.trim());
 }
 
+const home = "/home/agent";
+
+/** Its files and memory in place; the command line for what came of that. */
+async function readied(task: Task): Promise<string[]> {
+  for (const { path, text } of task.files) {
+    const script = 'umask 077; mkdir -p "$(dirname "$1")" && cat > "$1"';
+    const made = await asAgent(["/bin/sh", "-c", script, "trimo", join(home, path)], text);
+    if (made.exit !== 0) write({ type: "notice", text: `${path} could not be written` });
+  }
+  if (!task.memory.restore) return task.command;
+  const why = await restoreMemory(task.memory);
+  write({ type: "memory", restored: why === null, why: why ?? "" });
+  if (why === null || !task.fresh) return task.command;
+  writeFileSync(promptFile, task.fresh.prompt, { mode: 0o644 });
+  return task.fresh.command;
+}
+
+/** As the agent's user, and only what belongs to its memory. Null when it is there, else why not. */
+async function restoreMemory({ key, paths }: Task["memory"]): Promise<string | null> {
+  await gatewayIsThere(stop.signal);
+  return await new Promise((resolve) => {
+    const options = {
+      host: "127.0.0.1",
+      port: gatewayPort,
+      path: "/memory",
+      headers: { [keyHeader]: key },
+    };
+    const asked = request(options, (response) => {
+      if (response.statusCode !== 200) {
+        response.resume();
+        return resolve("the machine has it no more");
+      }
+      const [file = "", ...flags] = asUser;
+      const tar = ["/bin/tar", "-x", "-C", home, "-f", "-", "--no-same-owner"];
+      const child = spawn(file, [...flags, ...tar, "--", ...paths], {
+        stdio: ["pipe", "ignore", "ignore"],
+      });
+      child.stdin.on("error", () => {});
+      response.on("error", () => child.kill("SIGKILL"));
+      response.pipe(child.stdin);
+      child.on("error", () => resolve("tar could not be started"));
+      // 2: some of the names were not in it, which is as it should be.
+      child.on("close", (exit) =>
+        resolve(exit === 0 || exit === 2 ? null : "its archive could not be unpacked"),
+      );
+    });
+    asked.on("error", (error) => resolve(error.message));
+    asked.end();
+  });
+}
+
+/** What the agent remembers by, streamed out; that it cannot be kept never fails a run. */
+async function takeMemory({ memory }: Task) {
+  const here = memory.paths.filter((path) => existsSync(join(home, path)));
+  if (here.length === 0) return;
+  await gatewayIsThere();
+  const problem = await new Promise<string | null>((resolve) => {
+    const [file = "", ...flags] = asUser;
+    const tar = ["/bin/tar", "-c", "-C", home, "-f", "-", "--", ...here];
+    const child = spawn(file, [...flags, ...tar], { stdio: ["ignore", "pipe", "ignore"] });
+    const timer = setTimeout(() => child.kill("SIGKILL"), memoryMsMax);
+    const headers = { [keyHeader]: memory.key, "content-type": "application/x-tar" };
+    const sent = request(
+      { host: "127.0.0.1", port: gatewayPort, path: "/memory", method: "PUT", headers },
+      (response) => {
+        response.resume();
+        resolve(response.statusCode === 204 ? null : "it is too large to be kept");
+      },
+    );
+    sent.on("error", (error) => resolve(error.message));
+    child.on("error", (error) => resolve(error.message));
+    child.stdout.pipe(sent);
+    child.on("close", (exit) => {
+      clearTimeout(timer);
+      // Half of it must not be taken for all.
+      if (exit === null) sent.destroy(new Error("it could not be read in time"));
+    });
+  });
+  if (problem) write({ type: "notice", text: `the agent's session is not kept: ${problem}` });
+}
+
 /** Whether it ended by itself and well; only then is there something to verify. */
 async function runAgent(
   task: Task,
+  command: string[],
   deadline: number,
   disk: ReturnType<typeof watchDisk>,
 ): Promise<{ finished: boolean; cut: Cut | null }> {
-  const child = spawn(...loginShell('cd /workspace && exec "$@"', task.command), {
+  const child = spawn(...loginShell('cd /workspace && exec "$@"', command), {
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
   });
@@ -442,10 +535,10 @@ function capture(child: ChildProcess, path: string, bytesMax: number) {
   };
 }
 
-function asAgent(command: string[]): Promise<{ exit: number; output: string }> {
+function asAgent(command: string[], input = ""): Promise<{ exit: number; output: string }> {
   const [file = "", ...flags] = asUser;
   return new Promise((resolve) => {
-    execFile(
+    const child = execFile(
       file,
       [...flags, ...command],
       { cwd: "/", maxBuffer: 1024 * 1024, timeout: gitMsMax, killSignal: "SIGKILL" },
@@ -454,6 +547,8 @@ function asAgent(command: string[]): Promise<{ exit: number; output: string }> {
         resolve({ exit, output: `${stdout}${stderr}`.trim().slice(-tailBytes) });
       },
     );
+    child.stdin?.on("error", () => {});
+    child.stdin?.end(input);
   });
 }
 

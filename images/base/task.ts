@@ -9,6 +9,12 @@ export type Task = {
   prompt: string;
   /** The agent's command line. */
   command: string[];
+  /** What an agent begins with whose memory cannot be put back; null: it has none to go on with. */
+  fresh: { prompt: string; command: string[] } | null;
+  /** What the agent remembers by, below its home: put back before it starts, taken out when it has ended. */
+  memory: { key: string; restore: boolean; paths: string[] };
+  /** Files below the agent's home, for its own login; empty unless daemon.yml exposes one. */
+  files: { path: string; text: string }[];
   verify: string[];
   author: { name: string; email: string };
   /** The message of the commit that gathers what the agent left uncommitted. */
@@ -22,6 +28,13 @@ export type Task = {
   /** What the run may write in all, and what it should leave free on the engine's disk. */
   diskBytes: number;
   reserveBytes: number;
+};
+
+/** How the driver speaks to an agent that takes messages while it works. */
+export type DriverSettings = {
+  kind: "stream-json" | "acp";
+  /** The session to go on with, where the driver has to ask for it. */
+  session: string | null;
 };
 
 /** The limit at which an agent was ended. */
@@ -41,6 +54,8 @@ export type Line = { at: number } & (
     }
   | { type: "receipt"; index: number; command: string; exit: number; durationMs: number }
   | { type: "notice"; text: string }
+  /** Whether the agent got its memory back. */
+  | { type: "memory"; restored: boolean; why: string }
   | {
       type: "service";
       name: string;

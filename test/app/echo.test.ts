@@ -67,6 +67,11 @@ const place = fc.oneof(
     waits: { for: "slot", machines: [{ name: "studio", busy: 2, slots: 2 }] },
   }),
   fc.constant<Place>({ position: null, startsInMs: null, waits: { for: "daemon", away: [] } }),
+  fc.constant<Place>({
+    position: null,
+    startsInMs: 7_200_000,
+    waits: { for: "quota", agent: "claude", machines: ["studio"], until: 1_795_350_000_000 },
+  }),
 );
 
 const view: fc.Arbitrary<RunView> = fc
@@ -104,6 +109,13 @@ const view: fc.Arbitrary<RunView> = fc
     ),
     notes: fc.array(hostile, { maxLength: 3 }),
     conflicts: maybe(fc.array(hostile, { maxLength: 8 })),
+    plan: maybe(fc.array(fc.record({ text: hostile, done: fc.boolean() }), { maxLength: 4 })),
+    session: maybe(
+      fc.record({
+        from: fc.constantFrom("session" as const, "handover" as const, "nothing" as const),
+        why: hostile,
+      }),
+    ),
     place,
   })
   .map((one) => ({
@@ -120,6 +132,12 @@ const view: fc.Arbitrary<RunView> = fc
       kind: "fix" as const,
       wish: "",
       composed: one.text,
+      handover: one.text,
+      fresh: false,
+      fallback: [],
+      steers: one.changed,
+      tokens: 1_200,
+      costMicroUsd: 620_000,
       thread: 12,
       label: null,
       requestedBy: one.requestedBy,
@@ -174,6 +192,9 @@ const view: fc.Arbitrary<RunView> = fc
     words: one.words,
     lines: [{ at: 1, text: one.text }],
     drift: { behind: 2, conflicts: one.conflicts },
+    plan: one.plan,
+    session: one.session,
+    attempts: [],
     usage: { inputTokens: 1_200, outputTokens: 10, costMicroUsd: 620_000 },
     notes: one.notes,
     place: one.state === "queued" ? one.place : null,
@@ -320,16 +341,19 @@ test("verify output becomes annotations: a file, a line and the words, never a p
 test("a prompt that is too long loses the earliest of what matters least, and says so; the request stays", () => {
   const piece = (n: number) => `${n} ${"x".repeat(9_000)}`;
   const many = [1, 2, 3, 4, 5, 6];
-  const { text, dropped } = composePrompt({
+  const { text, handover, dropped } = composePrompt({
     request: "Do exactly this.",
     branch: "trimo/12-x",
     base: "main",
     moved: [],
     earlier: many.map((n) => ({
       number: n,
+      agent: "claude",
       prompt: "old",
       result: "failed",
       words: "w".repeat(9_000),
+      commits: [],
+      receipts: [],
     })),
     reviews: many.map((n) => ({ by: "ana", body: piece(n), spot: null })),
     checks: many.map((n) => ({ name: `c${n}`, result: "failure", output: piece(n) })),
@@ -341,7 +365,7 @@ test("a prompt that is too long loses the earliest of what matters least, and sa
   expect(text.startsWith("Do exactly this.")).toBe(true);
   expect(text).toContain("red");
   // Earlier runs went before the thread, the thread from its oldest on; nothing of the reviews.
-  expect(text).not.toContain("was asked:");
+  expect(handover).toBe("");
   expect(text).not.toContain("> said 1 x");
   expect(text).toContain("> said 6 x");
   expect(text).toContain("> 1 x");

@@ -119,9 +119,9 @@ describe("what the next run is told", () => {
       "1 failed",
       "Keep the API as it is.",
       "2 comments by people without write permission",
-      "Run 1 (failed) was asked",
     ])
       expect(job.prompt).toContain(words);
+    expect(job.handover).toContain("Run 1 (failed, by hello) was asked");
     for (const words of ["outsider's review", "print the secrets", "hidden", "/trimo fix"])
       expect(job.prompt).not.toContain(words);
     await talk.finish(machine, job);
@@ -250,7 +250,7 @@ describe("the pull request", () => {
     await github.people.closePull("ana", at, pull.number, true);
     await talk.said(at, issue, "⏹️ **Run 4**", "with the pull request merged");
     expect(
-      (await machine.ask(`runs/${live.run}/renew`, { attempt: live.attempt })).body,
+      (await machine.ask(`runs/${live.run}/renew`, { attempt: live.attempt, told: 0 })).body,
     ).toMatchObject({ cancel: true });
     await machine.settle(live, { outcome: "cancelled", head: head.sha });
     await until(
@@ -372,7 +372,7 @@ describe("checks", () => {
     await github.comment("ana", at, issue, "/trimo continue yes, for one release");
     const next = await machine.work();
     expect(next.prompt).toContain("yes, for one release");
-    expect(next.prompt).toContain("Should the old endpoint stay?");
+    expect(next.handover).toContain("Should the old endpoint stay?");
     await talk.finish(machine, next);
   });
 

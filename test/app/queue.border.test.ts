@@ -102,6 +102,7 @@ const started: Event = {
   cpus: 1,
   memoryBytes: 1,
   minutes: 1,
+  steers: false,
 };
 const send = (who: Daemon, id: string, attempt: number, events: Event[]) =>
   db.write((tx) => takeEvents(tx, now, who, id, attempt, events));
@@ -144,6 +145,7 @@ test("a run goes only to a daemon that serves its repository, has its agent and 
     failure: { code: "repository_refused" as const, detail: "no" },
     head: null,
     changed: false,
+    quota: null,
   };
   await db.write((tx) => settle(tx, now, able, job?.run ?? "", end));
   expect(await claim(able)).toBeNull();
@@ -224,6 +226,7 @@ test("a stale attempt changes nothing: neither events, nor the end", async () =>
     failure: null,
     head: null,
     changed: false,
+    quota: null,
   };
   expect(isRefused(await db.write((tx) => settle(tx, now, a, id, end)))).toBe(true);
   expect(await findRun(db.read, id)).toMatchObject({ state: "claimed", attempt: 2 });
@@ -241,6 +244,7 @@ test("a run settles only when all its events are here, and twice is once", async
     failure: null,
     head: "c".repeat(40),
     changed: true,
+    quota: null,
   };
   const finish = () => db.write((tx) => settle(tx, now, a, id, end));
   expect(await finish()).toMatchObject({ code: "gap" });

@@ -221,7 +221,7 @@ describe("cancel", () => {
       await talk.said(app, issue, "Being stopped for ben");
       await github.comment("ana", app, issue, "/trimo cancel");
       await talk.said(app, issue, "Run 1 is being stopped already, for ben.");
-      const renewed = await machine.ask(`runs/${job.run}/renew`, { attempt: job.attempt });
+      const renewed = await machine.ask(`runs/${job.run}/renew`, { attempt: job.attempt, told: 0 });
       expect(renewed.body).toMatchObject({ cancel: true });
       await talk.finish(machine, job, { outcome: "cancelled" });
       await talk.said(app, issue, "⏹️ **Run 1** was cancelled by ben");

@@ -126,7 +126,15 @@ test("the daemons' door knows its tokens and answers bad requests with what is w
   ]);
   const unknown = await ask(
     "runs/aaaaaaaaaaaa/settle",
-    { attempt: 1, lastSeq: 0, outcome: "succeeded", failure: null, head: null, changed: false },
+    {
+      attempt: 1,
+      lastSeq: 0,
+      outcome: "succeeded",
+      failure: null,
+      head: null,
+      changed: false,
+      quota: null,
+    },
     token,
   );
   expect(unknown.status).toBe(404);

@@ -1,0 +1,179 @@
+import type { FailureCode } from "../../app/protocol/failure.ts";
+import { type Fact, sayMax, targetMax } from "../../app/protocol/wire.ts";
+import { type AgentEnd, nothingSpent, type Problem, type Spent } from "./adapter.ts";
+
+// What the adapters have in common: from an agent's words to facts, without what may not be told.
+
+const itemsMax = 50;
+const itemMax = 300;
+const toolMax = 80;
+const pathMax = 500;
+const headWordsMax = 4;
+const headMax = 60;
+const problemMax = 1_000;
+/** Beyond this a line is not taken apart: what is worth telling is short. */
+const lineMax = 8 * 2 ** 20;
+
+export type Row = Record<string, unknown>;
+
+/** A line as an object; null for anything else, half a line of a crash among them. */
+export function parseRow(line: string): Row | null {
+  if (line.length > lineMax || !line.trimStart().startsWith("{")) return null;
+  try {
+    return row(JSON.parse(line));
+  } catch {
+    // Not JSON: an agent prints what it likes.
+    return null;
+  }
+}
+
+/** The value as an object, an empty one where it is none. */
+export const row = (value: unknown): Row =>
+  typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Row) : {};
+export const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
+export const text = (value: unknown): string => (typeof value === "string" ? value : "");
+export const number = (value: unknown): number =>
+  typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : 0;
+
+const asking = /^\s*::ask(?: [^:]*)?::\s*(\S.*)$/m;
+
+/** An agent's words, and the question among them when it asks one: a line `::ask:: …`. */
+export function said(words: string): Fact[] {
+  const question = asking.exec(words)?.[1]?.trim();
+  const rest = words.replace(asking, "").trim();
+  return [
+    ...(rest ? [{ type: "say" as const, text: rest.slice(0, sayMax) }] : []),
+    ...(question ? [{ type: "ask" as const, text: question.slice(0, sayMax) }] : []),
+  ];
+}
+
+export function tool(name: string, target: string): Fact[] {
+  const clean = oneLine(name).slice(0, toolMax);
+  return clean ? [{ type: "tool", name: clean, target: oneLine(target).slice(0, targetMax) }] : [];
+}
+
+/** Lines are counted, never told. */
+export function edit(path: unknown, before: string | null, after: string | null): Fact[] {
+  const file = placeOf(path);
+  if (!file) return [];
+  const counted = before === null || after === null ? null : changedLines(before, after);
+  const added = counted?.added ?? null;
+  return [{ type: "edit", path: file, added, removed: counted?.removed ?? null }];
+}
+
+export function plan(items: { text: string; done: boolean }[]): Fact[] {
+  const kept = items
+    .map((item) => ({ text: oneLine(item.text).slice(0, itemMax), done: item.done }))
+    .filter((item) => item.text)
+    .slice(0, itemsMax);
+  return kept.length > 0 ? [{ type: "plan", items: kept }] : [];
+}
+
+/** A path as the repository has it. */
+export function placeOf(path: unknown): string {
+  return oneLine(text(path))
+    .replace(/^\/workspace\//, "")
+    .slice(0, pathMax);
+}
+
+/**
+ * The beginning of a command: program and first words. It ends before anything that could carry
+ * contents: a quotation, a redirection, a variable, the next command.
+ */
+export function commandHead(command: string): string {
+  const [line = ""] = unwrapped(command).trim().split("\n");
+  const words: string[] = [];
+  for (const word of line.split(/\s+/)) {
+    if (/["'`<>|;&$(){}\\=]/.test(word) || words.length >= headWordsMax) break;
+    words.push(word);
+  }
+  const head = words.join(" ").slice(0, headMax);
+  const whole = head === line.trim() && unwrapped(command).trim() === line.trim();
+  return whole ? head : `${head} …`.trim();
+}
+
+/** Without the shell that an agent runs it in: `/bin/bash -lc '…'`. */
+function unwrapped(command: string): string {
+  const inner = /^(?:\/\S*\/)?(?:ba|z|da)?sh\s+-l?c\s+(["']?)([\s\S]*)\1$/.exec(command.trim());
+  return inner?.[2] ?? command;
+}
+
+/** Lines added and removed between two texts, by what is left between a common beginning and end. */
+export function changedLines(before: string, after: string): { added: number; removed: number } {
+  const [old, fresh] = [linesOf(before), linesOf(after)];
+  let same = 0;
+  while (same < old.length && same < fresh.length && old[same] === fresh[same]) same += 1;
+  let tail = 0;
+  const room = Math.min(old.length, fresh.length) - same;
+  while (tail < room && old.at(-1 - tail) === fresh.at(-1 - tail)) tail += 1;
+  return { added: fresh.length - same - tail, removed: old.length - same - tail };
+}
+
+const linesOf = (value: string): string[] =>
+  value === "" ? [] : value.replace(/\n$/, "").split("\n");
+
+export function usage(spent: Spent, before: Spent): Fact {
+  const less = (name: keyof Spent) => Math.max(0, Math.round(spent[name] - before[name]));
+  return {
+    type: "usage",
+    inputTokens: less("inputTokens"),
+    cachedTokens: less("cachedTokens"),
+    outputTokens: less("outputTokens"),
+    costMicroUsd: less("costMicroUsd"),
+  };
+}
+
+export const spentOf = (input: number, cached: number, output: number, usd: number): Spent => ({
+  ...nothingSpent,
+  inputTokens: Math.round(input),
+  cachedTokens: Math.round(cached),
+  outputTokens: Math.round(output),
+  costMicroUsd: Math.round(usd * 1_000_000),
+});
+
+/** What a service's refusal means, by its status and words. Null: nothing that has a name. */
+export function refusalCode(status: number | null, words: string): FailureCode | null {
+  if (status === 401 || status === 403) return "credential_refused";
+  if (status === 402 || status === 429) return "quota_reached";
+  if (status === 404) return "model_unknown";
+  if (status !== null && status >= 500) return "model_overloaded";
+  if (
+    /\b401\b|unauthori[sz]ed|authentication|invalid (?:x-)?api[- ]key|UNAUTHENTICATED/i.test(words)
+  )
+    return "credential_refused";
+  if (/\b429\b|rate.?limit|quota|usage limit|credit balance/i.test(words)) return "quota_reached";
+  if (/model.{0,40}(?:not found|not exist|not supported|unknown)|no such model/i.test(words))
+    return "model_unknown";
+  if (
+    /\b5\d\d\b|overloaded|high demand|stream (?:closed|disconnected)|terminated|ECONN|timed? ?out/i.test(
+      words,
+    )
+  )
+    return "model_overloaded";
+  return null;
+}
+
+/** It said itself that it failed. */
+export function failedWith(words: string, status: number | null = null): Problem {
+  const clean = words.trim().slice(0, problemMax) || "it gave no reason";
+  return { code: refusalCode(status, words) ?? "agent_failed", text: clean };
+}
+
+/** It ended without a last word. */
+export function endedEarly({ exit, signal }: AgentEnd, lastError: string): Problem {
+  const how =
+    exit === null ? `the agent was ended by ${signal}` : `the agent ended with exit ${exit}`;
+  const known = lastError ? refusalCode(null, lastError) : null;
+  const why = lastError ? `${lastError.trim().slice(0, problemMax)}\n` : "";
+  return {
+    code: known ?? "agent_crashed",
+    text: `${why}${how}, without the event that says it was done`,
+  };
+}
+
+function oneLine(value: string): string {
+  return value
+    .replace(/[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]+/gu, " ")
+    .replace(/\s+/g, " ")
+    .trim();
+}

@@ -1,0 +1,254 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { request } from "node:http";
+import { createInterface } from "node:readline";
+import type { DriverSettings } from "./task.ts";
+
+// Runs an agent that takes messages while it works, as the agent's own user:
+//
+//   node driver.js SETTINGS COMMAND…
+//
+// Hands it the prompt, then whatever `/trimo tell` says, which is asked for at the gateway. What the
+// agent prints goes on as it is; lines of the driver's own have the key `trimo`. `stream-json` is
+// Claude Code's: a JSON line a message, the turn's end is a line of type `result`. `acp` is the Agent
+// Client Protocol, version 1 (agentclientprotocol.com): JSON-RPC 2.0, a line a message.
+
+const gateway = { host: "127.0.0.1", port: 3128 };
+/** How long an agent that has said its last may take to end by itself. */
+const exitMsMax = 20_000;
+/** A line longer than this is not looked at; it is passed on all the same. */
+const lineMax = 4 * 2 ** 20;
+const pollPauseMs = 500;
+
+const [settingsText = "{}", ...command] = process.argv.slice(2);
+const settings = JSON.parse(settingsText) as DriverSettings;
+const promptFile = process.env.TRIMO_PROMPT_FILE ?? "/run/trimo/prompt";
+
+const say = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);
+const [file = "", ...args] = command;
+const child = spawn(file, args, { stdio: ["pipe", "pipe", "inherit"] });
+child.stdin?.on("error", () => {});
+const exited = new Promise<number>((resolve) => {
+  child.on("error", (error) => {
+    say({ trimo: "error", message: error.message });
+    resolve(127);
+  });
+  child.on("exit", (exit, signal) => {
+    if (signal) say({ trimo: "error", message: `${file} was ended by ${signal}` });
+    resolve(exit ?? 1);
+  });
+});
+
+process.exitCode = settings.kind === "acp" ? await driveAcp() : await driveStreamJson();
+process.stdout.write("", () => process.exit());
+
+/** The whole turn is over when a result comes, and nothing was said since. */
+async function driveStreamJson(): Promise<number> {
+  const send = (text: string) =>
+    child.stdin?.write(
+      `${JSON.stringify({ type: "user", message: { role: "user", content: [{ type: "text", text }] } })}\n`,
+    );
+  send(readFileSync(promptFile, "utf8"));
+  const listening = new AbortController();
+  void listen(listening.signal, send);
+  let finished = false;
+  onLines(child, (line) => {
+    if (!line.includes('"result"')) return;
+    if ((parse(line) as { type?: unknown } | null)?.type !== "result") return;
+    finished = true;
+    listening.abort();
+    child.stdin?.end();
+  });
+  child.stdout?.pipe(process.stdout, { end: false });
+  const exit = await Promise.race([exited, once(() => finished).then(() => lingered())]);
+  listening.abort();
+  return exit;
+}
+
+/** Its exit, or 0 when it said its last and does not end. */
+async function lingered(): Promise<number> {
+  const late = pause(exitMsMax).then(() => {
+    say({ trimo: "notice", message: "the agent did not end after its last word; it was ended" });
+    child.kill("SIGKILL");
+    return 0;
+  });
+  return await Promise.race([exited, late]);
+}
+
+type Message = {
+  id?: number | string;
+  method?: string;
+  params?: Record<string, unknown>;
+  result?: Record<string, unknown>;
+  error?: { code?: number; message?: string; data?: unknown };
+};
+type Permission = { options?: { optionId: string; kind?: string }[] };
+
+async function driveAcp(): Promise<number> {
+  const waiting = new Map<number, (message: Message) => void>();
+  let next = 1;
+  let replaying = true;
+  const write = (message: object) =>
+    child.stdin?.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
+  const ask = (method: string, params: object): Promise<Message> =>
+    new Promise((resolve) => {
+      const id = next++;
+      waiting.set(id, resolve);
+      write({ id, method, params });
+      void exited.then((exit) => resolve({ error: { message: `it ended with exit ${exit}` } }));
+    });
+  onLines(child, (line) => {
+    const message = parse(line) as Message | null;
+    if (!message) return void process.stdout.write(`${line}\n`);
+    if (message.method === undefined) return void waiting.get(Number(message.id))?.(message);
+    if (message.id !== undefined) return void write({ id: message.id, ...answerTo(message) });
+    if (message.method === "session/update" && !replaying)
+      say({ trimo: "update", update: message.params?.update });
+  });
+  const begun = await beginSession(ask);
+  if ("problem" in begun) return failed(begun.problem);
+  replaying = false;
+  say({ trimo: "session", id: begun.session, resumed: begun.resumed });
+  const listening = new AbortController();
+  const told: string[] = [];
+  void listen(listening.signal, (text) => {
+    told.push(text);
+    // A turn takes nothing in between: it is ended, and the next one goes on with all it knows.
+    write({ method: "session/cancel", params: { sessionId: begun.session } });
+  });
+  // Without its session it is told of the runs before as well.
+  const lost = settings.session !== null && !begun.resumed && existsSync(`${promptFile}-fresh`);
+  const prompt = readFileSync(lost ? `${promptFile}-fresh` : promptFile, "utf8");
+  for (let text: string | undefined = prompt; text !== undefined; text = told.shift()) {
+    const params = { sessionId: begun.session, prompt: [{ type: "text", text }] };
+    const answer = await ask("session/prompt", params);
+    if (answer.error) return failed(errorText(answer));
+    const reason = String(answer.result?.stopReason ?? "");
+    if (told.length === 0) say({ trimo: "stop", reason });
+  }
+  listening.abort();
+  child.stdin?.end();
+  await Promise.race([exited, pause(1_000)]);
+  child.kill("SIGKILL");
+  return 0;
+}
+
+/** The earlier session where the agent can load one and has it; else a new one. */
+async function beginSession(
+  ask: (method: string, params: object) => Promise<Message>,
+): Promise<{ session: string; resumed: boolean } | { problem: string }> {
+  const hello = await ask("initialize", {
+    protocolVersion: 1,
+    clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
+    clientInfo: { name: "trimo", title: "Trimo", version: "1" },
+  });
+  if (hello.error) return { problem: errorText(hello) };
+  const can = hello.result?.agentCapabilities as { loadSession?: boolean } | undefined;
+  const place = { cwd: process.cwd(), mcpServers: [] };
+  const enter = async (): Promise<Message & { resumed?: boolean }> => {
+    if (settings.session && can?.loadSession) {
+      const loaded = await ask("session/load", { sessionId: settings.session, ...place });
+      if (!loaded.error) return { result: { sessionId: settings.session }, resumed: true };
+    }
+    return await ask("session/new", place);
+  };
+  let entered = await enter();
+  if (entered.error) {
+    // It wants to be told how its key comes: by the environment.
+    const methods = (hello.result?.authMethods ?? []) as { id: string }[];
+    const byKey = methods.find(({ id }) => /api[-_]?key|openai|env/i.test(id));
+    if (byKey) {
+      await ask("authenticate", { methodId: byKey.id });
+      entered = await enter();
+    }
+  }
+  const session = entered.result?.sessionId;
+  if (typeof session !== "string") return { problem: errorText(entered) };
+  return { session, resumed: entered.resumed === true };
+}
+
+/** What an agent asks of its client: it may do what it wants here, and has its own files and shell. */
+function answerTo({ method, params }: Message): Message {
+  if (method !== "session/request_permission")
+    return { error: { code: -32601, message: `there is no ${method} here` } };
+  const options = (params as Permission | undefined)?.options ?? [];
+  const chosen =
+    options.find(({ kind }) => kind === "allow_always") ??
+    options.find(({ kind }) => kind?.startsWith("allow")) ??
+    options[0];
+  const outcome = chosen
+    ? { outcome: "selected", optionId: chosen.optionId }
+    : { outcome: "cancelled" };
+  return { result: { outcome } };
+}
+
+function errorText({ error }: Message): string {
+  const more = error?.data === undefined ? "" : ` ${JSON.stringify(error.data).slice(0, 500)}`;
+  return `${error?.message ?? "no answer"}${more}`;
+}
+
+function failed(message: string): number {
+  say({ trimo: "error", message });
+  child.kill("SIGKILL");
+  return 1;
+}
+
+/** Asks the gateway for what people tell this run, until `signal` aborts. */
+async function listen(signal: AbortSignal, take: (text: string) => void) {
+  for (let after = 0; !signal.aborted; ) {
+    const told = await poll(after, signal);
+    if (signal.aborted) return;
+    if (!told) {
+      await pause(pollPauseMs);
+      continue;
+    }
+    after = told.id;
+    take(told.text);
+    say({ trimo: "told", id: told.id });
+  }
+}
+
+/** Held open by the gateway until there is something; null when there is not, or nobody answers. */
+function poll(after: number, signal: AbortSignal): Promise<{ id: number; text: string } | null> {
+  return new Promise((resolve) => {
+    const asked = request({ ...gateway, path: `/tell?after=${after}`, signal }, (response) => {
+      let text = "";
+      response.setEncoding("utf8");
+      response.on("data", (chunk) => (text += chunk));
+      response.on("error", () => resolve(null));
+      response.on("end", () => resolve(response.statusCode === 200 ? parsedTell(text) : null));
+    });
+    asked.on("error", () => resolve(null));
+    asked.end();
+  });
+}
+
+function parsedTell(text: string): { id: number; text: string } | null {
+  const told = parse(text) as { id?: unknown; text?: unknown } | null;
+  return typeof told?.id === "number" && typeof told.text === "string"
+    ? { id: told.id, text: told.text }
+    : null;
+}
+
+function onLines({ stdout }: ChildProcess, take: (line: string) => void) {
+  if (!stdout) return;
+  const lines = createInterface({ input: stdout, crlfDelay: Number.POSITIVE_INFINITY });
+  lines.on("line", (line) => line.length <= lineMax && take(line));
+}
+
+function parse(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    // An agent prints what it likes.
+    return null;
+  }
+}
+
+async function once(holds: () => boolean) {
+  while (!holds()) await pause(50);
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
