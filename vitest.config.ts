@@ -4,6 +4,7 @@ import { defineConfig } from "vitest/config";
 //   *.test.ts         unit: pure, no process, no network
 //   *.border.test.ts  one part against the real thing: git, libsql, HTTP
 //   *.images.test.ts  projects in big images, made from Debian's and npm's packages: npm run test:images
+//   *.agents.test.ts  real agents before a scripted model: npm run test:agents
 //   *.way.test.ts     the whole way: label → container → check run; needs Docker and the base image
 export default defineConfig({
   test: {
@@ -16,6 +17,7 @@ export default defineConfig({
             "test/**/*.border.test.ts",
             "test/**/*.way.test.ts",
             "test/**/*.images.test.ts",
+            "test/**/*.agents.test.ts",
             "test/**/fixtures/**",
           ],
         },
@@ -26,6 +28,15 @@ export default defineConfig({
           name: "images",
           include: ["test/**/*.images.test.ts"],
           testTimeout: 600_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: "agents",
+          include: ["test/**/*.agents.test.ts"],
+          testTimeout: 300_000,
+          hookTimeout: 600_000,
           fileParallelism: false,
         },
       },

@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
 import { totalmem } from "node:os";
 import { basename, join, relative, resolve } from "node:path";
+import { buildAgentImage, installable } from "../daemon/agent-image.ts";
 import { buildImage } from "../daemon/build.ts";
-import { connectDocker, imageLabels } from "../daemon/container.ts";
+import { connectDocker, type Docker, imageLabels } from "../daemon/container.ts";
 import { folderContext } from "../daemon/context.ts";
 import { imagesOf } from "../daemon/dockerfile.ts";
 import { baseImage, buildBase, isBaseCurrent, proxyArgs } from "../daemon/image.ts";
@@ -13,6 +14,8 @@ type BuildOptions = {
   file?: string;
   platform?: string;
   cache: boolean;
+  /** Names with a comma between, each with an optional @VERSION. */
+  agent?: string;
   json?: boolean;
 };
 
@@ -21,6 +24,7 @@ const folderLabel = "dev.trimo.folder";
 /** `trimo image build`: the base image, or a project's. Progress on stderr, the image's name on stdout. */
 export async function runImageBuild(folder: string | undefined, options: BuildOptions) {
   const docker = connectDocker();
+  if (options.agent) return await buildAgents(docker, folder, options);
   if (!folder) {
     const tookMs = await buildBase(docker, (line) => process.stderr.write(`  ${line}\n`));
     if (options.json) return print(JSON.stringify({ image: baseImage, tookMs }));
@@ -67,6 +71,33 @@ export async function runImageBuild(folder: string | undefined, options: BuildOp
   );
   process.stderr.write(`  next: trimo image check ${tag}\n`);
 }
+
+/** `--agent claude,codex`: the base with these agents. */
+async function buildAgents(docker: Docker, folder: string | undefined, options: BuildOptions) {
+  if (folder)
+    throw new Error(
+      "--agent makes an image of the base alone.\n  In your own Dockerfile it is a line: RUN /opt/trimo/sbin/install-agent claude",
+    );
+  const agents = (options.agent ?? "").split(",").filter(Boolean);
+  const wrong = agents.find((agent) => !/^[a-z]+(@[\w.+-]+)?$/.test(agent) || !isKnown(agent));
+  if (wrong !== undefined || agents.length === 0)
+    throw new Error(
+      `"${wrong ?? ""}" is no agent that Trimo installs.\n  There are ${installable.join(", ")}, each with an optional @VERSION.`,
+    );
+  const say = (line: string) => void process.stderr.write(`  ${line}\n`);
+  if (!(await isBaseCurrent(docker))) await buildBase(docker, say);
+  const startedAt = Date.now();
+  const stop = new AbortController();
+  process.once("SIGINT", () => stop.abort(new Error("stopped: nothing was tagged")));
+  const image = await buildAgentImage(docker, agents, say, stop.signal);
+  const tookMs = Date.now() - startedAt;
+  if (options.json) return print(JSON.stringify({ image, tookMs }));
+  print(`${image} built in ${(tookMs / 1000).toFixed(1)} s`);
+  process.stderr.write(`  next: trimo image check ${image}\n`);
+}
+
+const isKnown = (agent: string): boolean =>
+  (installable as readonly string[]).includes(agent.split("@")[0] ?? "");
 
 /** Named, or where `image init` puts it, or where everybody has it. */
 function dockerfileOf(root: string, file: string | undefined): string {
@@ -122,6 +153,11 @@ function reportOf(checked: Checked): string[] {
         ]
       : []),
     ...(checked.ports.length > 0 ? [`✔ ports that answer: ${checked.ports.join(", ")}`] : []),
+    ...(checked.agents.length > 0
+      ? [
+          `✔ agents: ${checked.agents.map(({ name, version }) => `${name} ${version || "?"}`).join(", ")}`,
+        ]
+      : []),
     ...findings.flatMap(({ level, what, mend }) => [
       `${level === "fail" ? "✖" : "!"} ${what.replaceAll("\n", "\n  ")}`,
       `  → ${mend}`,

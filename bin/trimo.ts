@@ -48,6 +48,10 @@ image
     "--platform <platform>",
     "linux/amd64, linux/arm64; this engine's own where none is given",
   )
+  .option(
+    "--agent <names>",
+    "the base with agents: claude, codex, opencode, gemini, qwen; a comma between",
+  )
   .option("--no-cache", "every step anew")
   .option("--json", "the result as JSON")
   .action(async (dir: string | undefined, options) =>

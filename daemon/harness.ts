@@ -123,7 +123,7 @@ export async function makeHarness(
     model: api && modelFor(parts, plan, on, api, credential, meter),
     meter,
     memory,
-    reader: adapter.reader(launch.resume ? launch.spentBefore : nothingSpent),
+    reader: adapter.reader(launch.resume ? launch.spentBefore : null),
     task: {
       ...words(job, plan, adapter, begin),
       memory: { key: memory.key, restore: launch.resume !== null, paths: adapter.memory },
@@ -152,6 +152,7 @@ function modelFor(
     api,
     baseUrl: baseUrlOf(api, settings.base_url),
     timeoutMs: settings.timeout_seconds * 1_000,
+    patienceMs: settings.patience_seconds * 1_000,
   };
   const told = { ...on, fact: (fact: Fact) => outbox.add(fact) };
   return createModel(service, credential, meter, secrets, clock, told);
@@ -176,7 +177,7 @@ function words(job: Job, plan: Plan, adapter: Adapter, begin: Launch) {
 }
 
 /** A reader from the beginning, for a container that only saves what a dead one left. */
-export const blankReader = ({ settings }: Plan): Reader => adapterOf(settings).reader(nothingSpent);
+export const blankReader = ({ settings }: Plan): Reader => adapterOf(settings).reader(null);
 
 export const steers = ({ settings }: Plan): boolean => adapterOf(settings).steers;
 

@@ -40,6 +40,8 @@ export type Checked = {
   layers: { bytes: number; by: string }[];
   services: { name: string; readyMs: number }[];
   ports: number[];
+  /** The agents that it has, of those Trimo knows. */
+  agents: { name: string; version: string }[];
   /** From the request to create the container, in milliseconds; null: it did not come so far. */
   startedMs: number | null;
   /** What preboot took; beside the clone. */
@@ -79,6 +81,7 @@ export async function checkImage(
     layers: about.layers,
     services: seen.services.map(({ name, durationMs }) => ({ name, readyMs: durationMs })),
     ports: (seen.probed?.ports ?? []).filter((port) => port !== 3128),
+    agents: seen.probed?.agents ?? [],
     startedMs: seen.startedMs,
     prebootMs: seen.prebootMs,
     readyMs: seen.readyMs,
@@ -417,6 +420,7 @@ function judgeProbe(probed: Probed, about: About, fail: Say, warn: Say) {
       `The agent's git is ${probed.git || "missing"}, not Trimo's: its commits would be pushed late.`,
       "Keep /opt/trimo/bin first in the PATH that /etc/profile.d sets.",
     );
+  judgeAgents(probed, warn);
   if (probed.setuid.length > 0)
     warn(
       "setuid",
@@ -428,6 +432,15 @@ function judgeProbe(probed: Probed, about: About, fail: Say, warn: Say) {
       "docker",
       "There is a Docker socket in the image.",
       "A run has none; services belong into preboot.sh.",
+    );
+}
+
+function judgeAgents({ agents }: Probed, warn: Say) {
+  for (const { name } of agents.filter(({ version }) => !version))
+    warn(
+      "agent_version",
+      `The agent ${name} is there and does not tell its version.`,
+      `Does \`${name} --version\` run in it? Install it again: RUN /opt/trimo/sbin/install-agent ${name}`,
     );
 }
 

@@ -32,6 +32,9 @@ done
 [ -S /var/run/docker.sock ] && say dockerSocket yes
 env -0 | while IFS= read -r -d '' row; do say env "\${row%%=*}"; done
 find / -xdev -perm /6000 -type f 2>/dev/null | while read -r path; do say setuid "$path"; done
+for agent in claude codex opencode gemini qwen; do
+  command -v "$agent" >/dev/null && say agent "$agent $(timeout 20 "$agent" --version 2>/dev/null </dev/null | grep -oE '[0-9]+.[0-9][0-9A-Za-z.+-]*' | head -n 1)"
+done
 sleep 1.2
 cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | while read -r _ local _ state _; do
   [ "$state" = 0A ] && say port "$((16#\${local##*:}))"
@@ -52,6 +55,8 @@ export type Probed = {
   env: string[];
   setuid: string[];
   ports: number[];
+  /** Those that Trimo knows, with the version each tells; '' where it does not start. */
+  agents: { name: string; version: string }[];
 };
 
 /** Null when it did not come to its end. */
@@ -76,6 +81,10 @@ export function readProbe(output: string): Probed | null {
     dockerSocket: one("dockerSocket") === "yes",
     env: all("env"),
     setuid: all("setuid").filter((path) => !usualSetuid.has(path.split("/").at(-1) ?? "")),
+    agents: all("agent").map((row) => {
+      const [name = "", version = ""] = row.split(" ");
+      return { name, version };
+    }),
     ports: [...new Set(all("port").map(Number))].sort((a, b) => a - b),
   };
 }

@@ -664,20 +664,20 @@ function judge(work: Work, story: Story, problem: Cut | null, verdict: Verdict):
   if (work.record.cut) return fail(work.record.cut.code, work.record.cut.text);
   const asked = work.outbox.events.findLast((event) => event.type === "ask");
   if (asked) return fail("asked_question", asked.text);
-  if (problem) return fail(problem.code, problemText(problem, story));
+  if (problem) return fail(problem.code, problemText(work, problem, story));
   const red = story.receipts.find((receipt) => receipt.exit !== 0);
   if (red) return fail("verify_failed", `${red.command} ended with exit ${red.exit}`);
   return { outcome: "succeeded", failure: null };
 }
 
+const wordsShown = 20;
 /** A script's own last words explain most; of the others what they print is for programs. */
-function problemText({ text }: Cut, { tail }: Story): string {
-  const words = tail
-    .split("\n")
-    .filter((line) => !/^\s*[{[]/.test(line))
-    .slice(-40)
-    .join("\n");
-  return `${words}\n${text}`.trim();
+function problemText({ record }: Work, { text }: Cut, { tail }: Story): string {
+  if (record.plan?.settings.adapter === "script") return `${tail}\n${text}`.trim();
+  // The first line may be the end of a long one.
+  const lines = tail.split("\n").slice(1);
+  const words = lines.filter((line) => !/^\s*[{[]/.test(line)).slice(-wordsShown);
+  return [...words, text].join("\n").trim();
 }
 
 /** An image that cannot even start ends at once, with the words of Docker's own init. */

@@ -41,11 +41,20 @@ const usualMemory = [
   ".local/share/opencode/opencode.db-shm",
 ];
 
+const notLoaded: Fact = {
+  type: "session",
+  from: "handover",
+  why: "the agent could not load its session",
+};
+
+/** Gemini says among its words that it may do what it wants from now on. */
+const modeNote = /^\[MODE_UPDATE\] \w+$/;
+
 type Call = { told: boolean; kind: string; title: string; input: tell.Row; place: string };
 /** Calls that are kept in mind; an agent that never ends one must not fill memory. */
 const callsMax = 1_000;
 
-function reader(before: Spent): Reader {
+function reader(before: Spent | null): Reader {
   let session: string | null = null;
   let resumed: boolean | null = null;
   let stop: string | null = null;
@@ -66,7 +75,7 @@ function reader(before: Spent): Reader {
         case "session":
           session = tell.text(event.id) || null;
           resumed = event.resumed === true;
-          return [];
+          return before && !resumed ? [notLoaded] : [];
         case "stop":
           stop = tell.text(event.reason) || "unknown";
           return spoken();
@@ -78,7 +87,8 @@ function reader(before: Spent): Reader {
           // Words come in pieces; anything else ends them.
           if (update.sessionUpdate === "agent_message_chunk") {
             stop = null;
-            words = (words + tell.text(tell.row(update.content).text)).slice(-20_000);
+            const piece = tell.text(tell.row(update.content).text);
+            words = (words + piece.replace(modeNote, "")).slice(-20_000);
             const counted = usageOf(update);
             if (!counted) return [];
             spent = counted(spent);
@@ -91,7 +101,7 @@ function reader(before: Spent): Reader {
       }
     },
     end: (end) => judge(end.exit, stop, failure) ?? (stop ? null : tell.endedEarly(end, failure)),
-    session: () => (session ? { id: session, spent: resumed ? before : nothingSpent } : null),
+    session: () => (session ? { id: session, spent: (resumed && before) || nothingSpent } : null),
   };
 }
 
@@ -108,18 +118,22 @@ function judge(exit: number | null, stop: string | null, failure: string): Probl
 function updateFacts(update: tell.Row, calls: Map<string, Call>): Fact[] {
   switch (update.sessionUpdate) {
     case "plan":
-      return tell.plan(
-        tell.list(update.entries).map((one) => {
-          const { content, status } = tell.row(one);
-          return { text: tell.text(content), done: status === "completed" };
-        }),
-      );
+      return planFacts(tell.list(update.entries));
     case "tool_call":
     case "tool_call_update":
       return callFacts(update, calls);
     default:
       return [];
   }
+}
+
+function planFacts(entries: unknown[]): Fact[] {
+  return tell.plan(
+    entries.map((one) => {
+      const { content, status } = tell.row(one);
+      return { text: tell.text(content), done: status === "completed" };
+    }),
+  );
 }
 
 /** A call comes in several updates: told when it is known what it is about, at its end at the latest. */
@@ -142,12 +156,17 @@ function callFacts(update: tell.Row, calls: Map<string, Call>): Fact[] {
     call.told = true;
     return editFacts(update, call);
   }
-  const clear = Object.keys(call.input).length > 0 || update.status === "in_progress";
+  const clear = update.status === "in_progress" || tell.text(call.input.command) !== "";
   if (call.told || !(over || clear)) return [];
   call.told = true;
-  const command = tell.text(call.input.command) || (call.kind === "execute" ? call.title : "");
-  if (call.kind === "execute") return tell.tool("shell", tell.commandHead(command));
-  return tell.tool(call.kind || "tool", call.place || tell.commandHead(call.title));
+  if (Array.isArray(call.input.todos)) return planFacts(call.input.todos);
+  if (call.kind === "execute") {
+    // Some name only the tool: one word is no command.
+    const command = tell.text(call.input.command) || (call.title.includes(" ") ? call.title : "");
+    return tell.tool("shell", tell.commandHead(command));
+  }
+  const named = call.kind && call.kind !== "other";
+  return tell.tool(named ? call.kind : call.title || "tool", call.place);
 }
 
 function editFacts(update: tell.Row, call: Call): Fact[] {
@@ -155,7 +174,17 @@ function editFacts(update: tell.Row, call: Call): Fact[] {
     .list(update.content)
     .map(tell.row)
     .filter((one) => one.type === "diff");
-  if (diffs.length === 0) return tell.edit(call.place || call.input.file_path, null, null);
+  if (diffs.length === 0) {
+    const { file_path, filePath, content, oldString, newString } = call.input;
+    const after = content ?? newString;
+    const known = typeof after === "string";
+    const before = typeof oldString === "string" ? oldString : "";
+    return tell.edit(
+      call.place || file_path || filePath,
+      known ? before : null,
+      known ? after : null,
+    );
+  }
   return diffs.flatMap((diff) =>
     tell.edit(diff.path, tell.text(diff.oldText), tell.text(diff.newText)),
   );

@@ -52,8 +52,8 @@ export type Reader = {
 /** What makes a program that edits a checkout an agent of Trimo. One file each in this folder. */
 export type Adapter = {
   start(launch: Launch): Start;
-  /** `before`: what the session had spent when this run began. */
-  reader(before: Spent): Reader;
+  /** `resumed`: what the session had spent when this run goes on with it; null: it begins one. */
+  reader(resumed: Spent | null): Reader;
   /** What the agent remembers by, below its home. */
   memory: string[];
   /** Takes messages while it works. */

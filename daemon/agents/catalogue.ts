@@ -49,6 +49,8 @@ const common = {
   image: ImageName.optional(),
   /** Without a byte from the service for so long, it counts as not answering. */
   timeout_seconds: seconds.default(300),
+  /** How long nothing but failures of the service is put up with; agents retry by themselves. */
+  patience_seconds: seconds.default(300),
   /** US dollars for a million tokens, where the agent does not tell its cost. */
   price: z
     .strictObject({

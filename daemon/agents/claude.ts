@@ -45,7 +45,8 @@ function start({ model, gateway, subscription, resume, newSession }: Launch): St
   };
 }
 
-function reader(before: Spent): Reader {
+function reader(resumed: Spent | null): Reader {
+  const before = resumed ?? nothingSpent;
   let session: string | null = null;
   let total: Spent | null = null;
   let result: tell.Row | null = null;

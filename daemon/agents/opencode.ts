@@ -64,7 +64,8 @@ export function opencodeEnv(model: string | null, gateway: string | null): Recor
   };
 }
 
-function reader(before: Spent): Reader {
+function reader(resumed: Spent | null): Reader {
+  const before = resumed ?? nothingSpent;
   let session: string | null = null;
   let spent: Spent = nothingSpent;
   let done = false;

@@ -20,8 +20,6 @@ import { resetOf } from "./quota.ts";
 const refusedMax = 2;
 const unknownMax = 2;
 const failuresMax = 20;
-/** How long nothing but failures is put up with: the agents retry by themselves, some without end. */
-const failingMsMax = 5 * 60_000;
 /** A limit that ends sooner is left to the agent's own patience. */
 const soonMs = 60_000;
 const errorBytesMax = 64 * 1024;
@@ -36,6 +34,8 @@ export type ModelSettings = {
   /** Without a slash at its end. */
   baseUrl: string;
   timeoutMs: number;
+  /** How long nothing but failures is put up with: the agents retry by themselves, some without end. */
+  patienceMs: number;
 };
 
 export type Model = ReturnType<typeof createModel>;
@@ -147,7 +147,7 @@ function target({ api, baseUrl }: ModelSettings, path: string, query: URLSearchP
 
 /** What an agent sends and nobody outside is to see, and what belongs to one connection. */
 const kept =
-  /^(?:authorization|x-api-key|x-goog-api-key|api-key|cookie|host|connection|keep-alive|te|trailer|upgrade|expect|accept-encoding|forwarded|x-forwarded-.*|proxy-.*|openai-organization|openai-project|x-goog-user-project)$/;
+  /^(?:authorization|x-api-key|x-goog-api-key|api-key|cookie|host|connection|keep-alive|transfer-encoding|te|trailer|upgrade|expect|accept-encoding|forwarded|x-forwarded-.*|proxy-.*|openai-organization|openai-project|x-goog-user-project)$/;
 const keptBack =
   /^(?:set-cookie|connection|keep-alive|transfer-encoding|trailer|upgrade|proxy-.*|alt-svc|openai-organization)$/;
 
@@ -227,13 +227,14 @@ async function passRefusal(
   const spent = seen.status === 400 && /credit balance|billing|quota/i.test(words);
   const problem = `${seen.status} ${words}`.trim();
   note(model, { ...seen, problem });
+  // Before the agent hears of it: it asks again at once.
+  if (code === "credential_refused") await freshKey(model);
   response.writeHead(seen.status, headersBack(answer.headers));
   response.end(body);
   if (seen.status === 400 && !spent)
     return failed(model, { code: "agent_failed", text: problem, resetAt: null });
   const resetAt = resetOf(answer.headers, body, clock.now());
   const known: FailureCode = spent ? "quota_reached" : (code ?? "model_overloaded");
-  if (known === "credential_refused") await freshKey(model);
   failed(model, { code: known, text: problem, resetAt });
 }
 
@@ -322,15 +323,19 @@ function failed(model: Model, cut: Cut) {
   const now = model.clock.now();
   const { since, count } = model.failing ?? { since: now, count: 0 };
   model.failing = { since, count: count + 1, cut };
-  if (isHopeless(model.failing, now)) end(model, cut);
+  if (isHopeless(model.failing, now, model.settings.patienceMs)) end(model, cut);
 }
 
-function isHopeless({ since, count, cut }: NonNullable<Model["failing"]>, now: number): boolean {
+function isHopeless(
+  { since, count, cut }: NonNullable<Model["failing"]>,
+  now: number,
+  patienceMs: number,
+): boolean {
   if (cut.code === "credential_refused") return count >= refusedMax;
   if (cut.code === "model_unknown") return count >= unknownMax;
   if (cut.code === "quota_reached" && cut.resetAt !== null && cut.resetAt - now > soonMs)
     return true;
-  return count >= failuresMax || now - since > failingMsMax;
+  return count >= failuresMax || now - since > patienceMs;
 }
 
 /** A command may print another one; then the next request has it. */

@@ -16,6 +16,8 @@ import type { DriverSettings } from "./task.ts";
 const gateway = { host: "127.0.0.1", port: 3128 };
 /** How long an agent that has said its last may take to end by itself. */
 const exitMsMax = 20_000;
+/** Between closing its stdin, asking it to end, and ending it. */
+const askedMs = 3_000;
 /** A line longer than this is not looked at; it is passed on all the same. */
 const lineMax = 4 * 2 ** 20;
 const pollPauseMs = 500;
@@ -128,7 +130,10 @@ async function driveAcp(): Promise<number> {
   }
   listening.abort();
   child.stdin?.end();
-  await Promise.race([exited, pause(1_000)]);
+  // What it remembers by is written at its end by some.
+  await Promise.race([exited, pause(askedMs)]);
+  child.kill("SIGTERM");
+  await Promise.race([exited, pause(askedMs)]);
   child.kill("SIGKILL");
   return 0;
 }

@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 // what counts is the ratio to a floor or a peer measured in the same run.
 const benches: Record<string, () => Promise<(rounds: number) => Promise<void>>> = {
   dispatch: async () => (await import("./dispatch.ts")).benchDispatch,
+  gateway: async () => (await import("./gateway.ts")).benchGateway,
   image: async () => (await import("./image.ts")).benchImage,
   webhook: async () => (await import("./webhook.ts")).benchWebhook,
 };

@@ -50,7 +50,7 @@ function turnOf(rows: { text: string | null; results: number }[]): {
   let marker = "";
   let step = 0;
   for (const { text, results } of rows) {
-    const named = text === null ? null : [...text.matchAll(/\[\[([a-z]+)\]\]/g)].at(-1)?.[1];
+    const named = text === null ? null : /\[\[([a-z]+)\]\]/.exec(text)?.[1];
     if (named) {
       marker = named;
       step = 0;
