@@ -38,6 +38,18 @@ program
     (await import("./logs.ts")).runLogs(run, options.data),
   );
 
+program
+  .command("doctor")
+  .description("says what is missing on this machine, and how to mend it")
+  .option("--config <file>", "daemon.yml")
+  .option("--server <url>", "the app")
+  .option("--token-file <file>", "holds the token that `trimo enroll` printed")
+  .option("--agent <name>", "proves one of daemon.yml's agents by a tiny run")
+  .option("--prompt <text>", "what the tiny run is asked")
+  .option("--verbose", "all that the agent printed, on stderr")
+  .option("--json", "the result as JSON")
+  .action(async (options) => (await import("./doctor.ts")).runDoctor(options));
+
 const image = program.command("image").description("development images");
 image
   .command("build [dir]")

@@ -251,7 +251,7 @@ function backendEnvironment(gate: Gate, request: IncomingMessage, path: string, 
 }
 
 /** A CGI answer: headers, an empty line, the body (RFC 3875). */
-function copyCgi(output: NodeJS.ReadableStream, response: ServerResponse) {
+export function copyCgi(output: NodeJS.ReadableStream, response: ServerResponse) {
   let head = Buffer.alloc(0);
   let parsed = false;
   output.on("data", (chunk: Buffer) => {

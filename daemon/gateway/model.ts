@@ -256,7 +256,9 @@ async function passAnswer(
       if (gone.aborted) break;
     }
   } catch (error) {
-    problem = gone.aborted ? "" : `the answer was cut: ${unreachable(error, model.settings)}`;
+    problem = gone.aborted
+      ? ""
+      : `in the middle of an answer ${unreachable(error, model.settings)}`;
   }
   tap.end();
   const { input, cached, output, error } = tap.told;
@@ -357,6 +359,8 @@ function unreachable(error: unknown, { baseUrl, timeoutMs }: ModelSettings): str
     cause?: { code?: string };
   };
   const host = new URL(baseUrl).host;
+  if (code === "UND_ERR_SOCKET" || code === "UND_ERR_ABORTED")
+    return `${host} broke the connection off`;
   if (/TIMEOUT/.test(code ?? "") && code !== "UND_ERR_CONNECT_TIMEOUT")
     return `${host} did not answer within ${Math.round(timeoutMs / 1000)} s`;
   return `${host} does not answer: ${cause?.code ?? code ?? message ?? "error"}`;

@@ -62,6 +62,16 @@ const running = () => docker("ps", "-q", "--filter", "label=dev.trimo.run");
 const nothingLeft = () =>
   until("the end of every container", () => leftovers(field.rig).length === 0);
 
+/** It has spoken, and its tool has begun; opencode tells of a tool only when that has ended. */
+async function atWork(repository: string, issue: number) {
+  const look = async () => {
+    const [one] = await story(field, repository, issue);
+    return one && factsOf(one, "say").length > 0 ? one : null;
+  };
+  await until("its first words", look, 60_000);
+  await new Promise((resolve) => setTimeout(resolve, 800));
+}
+
 describe.each(clis)("%s before a service that fails", (agent) => {
   test("ends with what the service said, and does not outlive it", async () => {
     const beganAt = Date.now();
@@ -95,14 +105,7 @@ describe.each(clis)("%s before a service that fails", (agent) => {
 
   test("is stopped in the middle of a tool, and leaves nothing", async () => {
     const { repository, issue } = await ask(field, agent, agent, "slow");
-    await until(
-      "the tool",
-      async () => {
-        const [one] = await story(field, repository, issue);
-        return one && factsOf(one, "tool").length > 0 ? one : null;
-      },
-      60_000,
-    );
+    await atWork(repository, issue);
     const askedAt = Date.now();
     await field.rig.github.comment("ben", repository, issue, "/trimo cancel");
     await until("its end", () => running().length === 0);
@@ -113,14 +116,7 @@ describe.each(clis)("%s before a service that fails", (agent) => {
 
   test("goes on when the daemon is killed in the middle of a turn, and is told once", async () => {
     const { repository, issue } = await ask(field, agent, agent, "wait");
-    await until(
-      "the tool",
-      async () => {
-        const [one] = await story(field, repository, issue);
-        return one && factsOf(one, "tool").length > 0 ? one : null;
-      },
-      60_000,
-    );
+    await atWork(repository, issue);
     await field.daemon.kill("SIGKILL");
     field.daemon = field.start();
     await said(field.rig, repository, issue, "✅ **Run 1**");
@@ -143,14 +139,7 @@ test("an agent that fills its memory is ended for that", async () => {
 describe.each(["claude", "acp"])("what people tell %s while it works", (agent) => {
   test("reaches the running session within two seconds", async () => {
     const { repository, issue } = await ask(field, "night", agent, "wait");
-    await until(
-      "the tool",
-      async () => {
-        const [one] = await story(field, repository, issue);
-        return one && factsOf(one, "tool").length > 0 ? one : null;
-      },
-      60_000,
-    );
+    await atWork(repository, issue);
     const toldAt = Date.now();
     await field.rig.github.comment(
       "ben",
@@ -175,14 +164,7 @@ describe.each(["claude", "acp"])("what people tell %s while it works", (agent) =
 
 test("what people tell an agent that takes no messages is the next run, and the answer says so", async () => {
   const { repository, issue } = await ask(field, "night", "codex", "wait");
-  await until(
-    "the tool",
-    async () => {
-      const [one] = await story(field, repository, issue);
-      return one && factsOf(one, "tool").length > 0 ? one : null;
-    },
-    60_000,
-  );
+  await atWork(repository, issue);
   await field.rig.github.comment(
     "ben",
     repository,

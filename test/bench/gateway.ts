@@ -149,7 +149,7 @@ export async function benchGateway(rounds: number) {
   const { port } = await message<{ port: number }>(model, "port");
   const gateway = begin("as-gateway", `http://127.0.0.1:${port}`);
   await message(gateway, "ready");
-  const boxes: { id: string; name: string }[] = [];
+  const boxes: { id: string; name: string; abandon: () => void }[] = [];
   const host = execFileSync("docker", [
     "run",
     "-d",
@@ -183,7 +183,7 @@ export async function benchGateway(rounds: number) {
         pids: 200,
       };
       const started = await startContainer(engine, containerSpec(box));
-      boxes.push({ id: started.container.id, name: volumeName(run, 1) });
+      boxes.push({ id: started.container.id, name: volumeName(run, 1), abandon: started.abandon });
       gateway.send({ id: started.container.id });
       await message(gateway, "open");
     }
@@ -216,7 +216,8 @@ export async function benchGateway(rounds: number) {
     }
   } finally {
     execFileSync("docker", ["rm", "-f", host]);
-    for (const { id, name } of boxes) {
+    for (const { id, name, abandon } of boxes) {
+      abandon();
       await removeContainer(engine.getContainer(id));
       await removeVolume(engine, name);
     }

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { createParser } from "eventsource-parser";
 import { leftovers, type Rig, startRig, until } from "../rig.ts";
+import { agentCast, type Cast, type RealAgent, realAgents, scriptCast } from "./cast.ts";
 import { openScreen, type Screen } from "./screen.ts";
 
 // `npm run demo`: the whole way on a real repository, everything real but GitHub, which runs in this
@@ -13,7 +14,6 @@ import { openScreen, type Screen } from "./screen.ts";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const root = join(here, "../..");
 const startedAt = Number(process.env.TRIMO_READY_SINCE ?? Date.now());
-const verify = `git log --format=%aN | sort -u | while read -r name; do grep -qF -- "$name" AUTHORS || { echo "AUTHORS lacks $name"; exit 1; }; done`;
 
 await main();
 
@@ -25,11 +25,17 @@ async function main() {
   screen.title("Trimo demo", "everything real except GitHub, which runs inside this process");
   const version = execFileSync("docker", ["version", "--format", "{{.Server.Version}}"]).toString();
   screen.ready("Docker Engine", `found ${version.trim()}`);
+  const cast = options.agent
+    ? await agentCast(options.agent, (line) => screen.line(`· ${line}`))
+    : scriptCast();
   const rig = await startRig({
     repositories: [{ fullName, source: options.repo }],
     people: { ana: "admin" },
   });
-  const stop = once(async () => await rig.stop());
+  const stop = once(async () => {
+    await rig.stop();
+    await cast.stop();
+  });
   let stopping = false;
   for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.on(signal, () => {
@@ -41,7 +47,7 @@ async function main() {
       });
     });
   try {
-    await play(rig, screen, fullName);
+    await play(rig, screen, fullName, cast);
     if (options.keep) {
       screen.line(`The dashboard stays at ${rig.appUrl} until Ctrl-C.`);
       await new Promise(() => {});
@@ -56,14 +62,14 @@ async function main() {
   }
 }
 
-async function play(rig: Rig, screen: Screen, fullName: string) {
+async function play(rig: Rig, screen: Screen, fullName: string, cast: Cast) {
   const { github } = rig;
   const count = await github.repositories.git(fullName, ["rev-list", "--count", "main"]);
   screen.ready(
     "GitHub stand-in",
     `${github.url}   (your repository: ${fullName}, ${count} commits)`,
   );
-  const yml = `agent: authors\nverify:\n  - ${JSON.stringify(verify)}\n`;
+  const yml = `agent: ${cast.agent}\nverify:\n  - ${JSON.stringify(cast.verify)}\n`;
   await github.repositories.commitFile(
     fullName,
     "main",
@@ -73,52 +79,54 @@ async function play(rig: Rig, screen: Screen, fullName: string) {
   );
   await rig.startApp();
   screen.ready("Trimo app", `${rig.appUrl}   ← open me`);
-  const script = readFileSync(join(here, "agent.sh"), "utf8");
-  const daemon = rig.startDaemon("laptop", rig.enroll("laptop"), {
-    slots: 2,
-    limits: { memory: "1g", minutes: 10 },
-    agents: { authors: { adapter: "script", command: ["bash", "-c", script] } },
-  });
+  const daemon = rig.startDaemon(
+    "laptop",
+    rig.enroll("laptop"),
+    {
+      slots: 2,
+      limits: { memory: "1536m", minutes: 10 },
+      agents: { [cast.agent]: cast.settings },
+    },
+    cast.env,
+  );
   await until("the daemon to connect", () => daemon.output().includes('"connected"'));
   screen.ready('daemon "laptop"', "2 slots");
 
-  const title = "List everyone who has written this code";
+  const { title, body, correction } = cast;
   screen.chapter(`ana opens issue #1 "${title}" and labels it trimo`);
-  const issue = await github.openIssue(
-    "ana",
-    fullName,
-    title,
-    "In a file AUTHORS, from the history.",
-  );
+  const issue = await github.openIssue("ana", fullName, title, body);
   let at = Date.now();
   await github.label("ana", fullName, issue, "trimo");
-  await watchRun(rig, screen, fullName, issue, 1, at, count);
+  const story = { rig, screen, fullName, issue, commits: count, cast };
+  await watchRun(story, 1, at);
   const green = (Date.now() - startedAt) / 1000;
 
-  screen.chapter("ana comments  /trimo fix Say how many commits each of them made");
+  screen.chapter(`ana comments  /trimo fix ${correction}`);
   at = Date.now();
-  await github.comment("ana", fullName, issue, "/trimo fix Say how many commits each of them made");
-  await watchRun(rig, screen, fullName, issue, 2, at, count);
+  await github.comment("ana", fullName, issue, `/trimo fix ${correction}`);
+  await watchRun(story, 2, at);
   await close(rig, screen, fullName, issue, green);
 }
 
+type Story = {
+  rig: Rig;
+  screen: Screen;
+  fullName: string;
+  issue: number;
+  commits: string;
+  cast: Cast;
+};
+
 /** Shows one run as its events come, until its comment is final. */
-async function watchRun(
-  rig: Rig,
-  screen: Screen,
-  fullName: string,
-  issue: number,
-  number: number,
-  since: number,
-  commits: string,
-) {
+async function watchRun(story: Story, number: number, since: number) {
+  const { rig, screen, fullName, issue } = story;
   const { github } = rig;
   const running = await until(`run ${number}'s comment`, async () =>
     (await github.comments(fullName, issue)).find((one) => one.body.includes(`**Run ${number}**`)),
   );
   const id = /trimo:run=(\w+)/.exec(running.body)?.[1] ?? "";
   await events(`${rig.appUrl}/runs/${id}/events`, (at, text) => {
-    const shown = retell(text, commits);
+    const shown = retell(text, story);
     if (shown) screen.event((at - since) / 1000, shown);
   });
   const done = await until(`run ${number}'s end on GitHub`, async () => {
@@ -155,7 +163,7 @@ async function events(url: string, tell: (at: number, text: string) => void) {
     parser.feed(decoder.decode(chunk as Uint8Array, { stream: true }));
 }
 
-function retell(text: string, commits: string): string | null {
+function retell(text: string, { commits, cast }: Story): string | null {
   if (text.startsWith("queued")) return "queued, first in line";
   if (text.startsWith("claimed")) return text.replace(/,.*/, "");
   if (text.startsWith("container of"))
@@ -163,11 +171,13 @@ function retell(text: string, commits: string): string | null {
       .replace(/^container of \S+ for \S+: /, "container up: ")
       .replace(/, [0-9.]+ min.*/, ", 0 capabilities for the agent");
   if (text === "stage preboot") return `cloned ${commits} commits and the pipeline's`;
-  if (text === "stage agent") return "agent (a script, not a model) starts";
+  if (text === "stage agent") return `${cast.who} starts`;
+  if (text.startsWith("The agent ")) return text;
+  if (/^(Bash|shell|bash|edit) /.test(text)) return text;
   if (text.startsWith("agent: ")) return `“${text.slice(7)}”`;
   if (text.startsWith("commit ") || text.startsWith("pushed ")) return text;
   if (text.startsWith("verify "))
-    return `verify  every author is in AUTHORS ${text.includes(": passed") ? "✔" : "✖"}`;
+    return `verify  ${cast.verified} ${text.includes(": passed") ? "✔" : "✖"}`;
   return null;
 }
 
@@ -215,10 +225,21 @@ function rememberFirst(seconds: number): number | null {
   return null;
 }
 
-function readOptions(): { repo: string; keep: boolean } {
+function readOptions(): { repo: string; keep: boolean; agent: RealAgent | null } {
   const { values } = parseArgs({
-    options: { repo: { type: "string" }, keep: { type: "boolean", default: false } },
+    options: {
+      repo: { type: "string" },
+      keep: { type: "boolean", default: false },
+      agent: { type: "string" },
+    },
   });
+  const agent = realAgents.find((name) => name === values.agent) ?? null;
+  if (values.agent !== undefined && agent === null) {
+    process.stderr.write(
+      `✖ the demo has no agent "${values.agent}"\n  It has ${realAgents.join(", ")}, or none: a script\n`,
+    );
+    process.exit(2);
+  }
   const repo = resolve(values.repo ?? root);
   try {
     execFileSync("git", ["-C", repo, "rev-parse", "--verify", "HEAD^{commit}"], {
@@ -230,7 +251,7 @@ function readOptions(): { repo: string; keep: boolean } {
     );
     process.exit(2);
   }
-  return { repo, keep: values.keep };
+  return { repo, keep: values.keep, agent };
 }
 
 function once<T>(work: () => Promise<T>): () => Promise<T> {

@@ -1,0 +1,171 @@
+import { systemClock } from "../app/protocol/pace.ts";
+import { sentence } from "../app/view.ts";
+import { failureWords } from "../app/wording.ts";
+import { agentImage, installable } from "../daemon/agent-image.ts";
+import { apiOf } from "../daemon/agents/catalogue.ts";
+import { type Config, type Options, readConfig, SettingsError } from "../daemon/config.ts";
+import { connectDocker, type Docker, imageLabels } from "../daemon/container.ts";
+import { createCredential } from "../daemon/credential.ts";
+import { type Proof, proveAgent } from "../daemon/doctor.ts";
+import { baseImage, isBaseCurrent } from "../daemon/image.ts";
+
+type Flags = Options & { agent?: string; prompt?: string; json?: boolean; verbose?: boolean };
+type Finding = { ok: boolean; what: string; mend: string | null };
+
+/** Stands where no app is named: that was said already. */
+const nowhere = "http://127.0.0.1:9";
+const usualPrompt =
+  "Create a file HELLO.md that holds one friendly sentence, commit it, and do nothing else.";
+
+/** `trimo doctor`: what is missing on this machine, each with its mend; with --agent a tiny run. */
+export async function runDoctor(flags: Flags) {
+  const findings: Finding[] = [];
+  const note = (ok: boolean, what: string, mend: string | null = null) => {
+    findings.push({ ok, what, mend });
+    if (flags.json) return;
+    process.stdout.write(`${ok ? "✔" : "✖"} ${what}\n`);
+    if (mend) process.stdout.write(`  → ${mend}\n`);
+  };
+  const docker = connectDocker();
+  const engine = await checkEngine(docker, note);
+  const config = readSettings(flags, note);
+  if (config) {
+    if (config.server !== nowhere) await checkApp(config, note);
+    const asked = flags.agent ? [flags.agent] : Object.keys(config.agents);
+    for (const name of asked) await checkKey(config, name, note);
+  }
+  let proof: Proof | null = null;
+  if (flags.agent && config && engine) proof = await tryAgent(docker, config, flags, note);
+  const ok = findings.every((finding) => finding.ok);
+  if (flags.json) process.stdout.write(`${JSON.stringify({ ok, findings, proof })}\n`);
+  if (!ok) process.exitCode = 1;
+}
+
+type Note = (ok: boolean, what: string, mend?: string | null) => void;
+
+async function checkEngine(docker: Docker, note: Note): Promise<boolean> {
+  try {
+    const { Version } = await docker.version();
+    note(true, `Docker Engine ${Version}`);
+  } catch (error) {
+    note(
+      false,
+      `no Docker Engine answers: ${error instanceof Error ? error.message : error}`,
+      "Start Docker Desktop, or on Debian/Ubuntu: sudo apt-get install docker.io && sudo systemctl start docker",
+    );
+    return false;
+  }
+  if (!(await imageLabels(docker, baseImage)))
+    note(false, `${baseImage} is missing`, "trimo image build");
+  else if (!(await isBaseCurrent(docker)))
+    note(false, `${baseImage} is older than this Trimo`, "trimo image build, then your own images");
+  else note(true, `${baseImage} is there`);
+  return true;
+}
+
+/** Null when daemon.yml cannot be read at all; a missing token is said, and needed for nothing here. */
+function readSettings(flags: Flags, note: Note): Config | null {
+  try {
+    const config = readConfig(flags, process.env);
+    note(true, `settings: ${config.slots} slots, agents ${Object.keys(config.agents).join(", ")}`);
+    return config;
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    for (const problem of error.problems) note(false, problem);
+  }
+  try {
+    const { tokenFile: _, ...rest } = flags;
+    const env = { TRIMO_SERVER: nowhere, ...process.env, TRIMO_TOKEN: "none" };
+    return readConfig(rest, env);
+  } catch {
+    // Said above.
+    return null;
+  }
+}
+
+async function checkApp({ server }: Config, note: Note) {
+  const answer = await fetch(`${server}/healthz`, { signal: AbortSignal.timeout(10_000) }).catch(
+    (error) => String(error.cause ?? error),
+  );
+  if (typeof answer !== "string" && answer.ok) return note(true, `the app answers at ${server}`);
+  const how = typeof answer === "string" ? answer : `HTTP ${answer.status}`;
+  note(false, `the app does not answer at ${server}: ${how}`, "Is `trimo app` running there?");
+}
+
+async function checkKey({ agents }: Config, name: string, note: Note) {
+  const settings = Object.hasOwn(agents, name) ? agents[name] : undefined;
+  if (!settings?.credential || apiOf(settings) === null) return;
+  const key = createCredential(settings.credential, process.env, systemClock, () => {});
+  const where = settings.credential.startsWith("command:") ? "its command" : settings.credential;
+  try {
+    await key.read();
+    note(true, `the key of ${name} is found (${where})`);
+  } catch (error) {
+    note(
+      false,
+      `${name}: ${(error as Error).message}`,
+      `Mend credential: of ${name} in daemon.yml`,
+    );
+  }
+}
+
+async function tryAgent(docker: Docker, config: Config, flags: Flags, note: Note) {
+  const name = flags.agent ?? "";
+  const settings = Object.hasOwn(config.agents, name) ? config.agents[name] : undefined;
+  if (!settings) {
+    note(
+      false,
+      `daemon.yml names no agent "${name}"`,
+      `It has ${Object.keys(config.agents).join(", ")}`,
+    );
+    return null;
+  }
+  const image = settings.image ?? baseImage;
+  if (!(await imageLabels(docker, image))) {
+    const kind = installable.find((one) => one === settings.adapter);
+    const own = kind && image === agentImage([kind]);
+    note(
+      false,
+      `${image} is missing`,
+      own ? `trimo image build --agent ${kind}` : "Build or pull it",
+    );
+    return null;
+  }
+  const stop = new AbortController();
+  process.once("SIGINT", () => stop.abort());
+  const beganAt = Date.now();
+  const say = (text: string) => {
+    if (!flags.json)
+      process.stdout.write(`  ${((Date.now() - beganAt) / 1000).toFixed(2)} s  ${text}\n`);
+  };
+  if (!flags.json) process.stdout.write(`● a tiny run of ${name} in ${image}\n`);
+  const proof = await proveAgent(
+    docker,
+    config,
+    name,
+    flags.prompt ?? usualPrompt,
+    (event) => {
+      const { type, seq: _, at: __, ...data } = event;
+      if (type !== "output") say(sentence(type, data));
+    },
+    stop.signal,
+  );
+  const seconds = ((Date.now() - beganAt) / 1000).toFixed(1);
+  const failure = proof.end?.failure;
+  if (proof.ok && proof.commits.length > 0)
+    note(
+      true,
+      `${name} works: ${proof.commits.length} commit${proof.commits.length === 1 ? "" : "s"} after ${seconds} s`,
+    );
+  else if (proof.ok) note(true, `${name} works, and made no commit, after ${seconds} s`);
+  else
+    note(
+      false,
+      `${name} does not work: ${failure ? `${failureWords[failure.code].title} (${failure.code})` : "it was stopped"}`,
+      failure
+        ? `${failureWords[failure.code].mend}\n    ${failure.detail.split("\n").slice(-6).join("\n    ")}`
+        : null,
+    );
+  if (flags.verbose) process.stderr.write(proof.transcript);
+  return proof;
+}

@@ -1,0 +1,182 @@
+import { spawn } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pino } from "pino";
+import { systemClock } from "../app/protocol/pace.ts";
+import type { Event, Job, Settle } from "../app/protocol/wire.ts";
+import { Builds } from "./builds.ts";
+import type { Config } from "./config.ts";
+import type { Docker } from "./container.ts";
+import { copyCgi } from "./gate.ts";
+import { gitEnvironment, gitIn } from "./git.ts";
+import { runJob } from "./job.ts";
+import type { Server } from "./server.ts";
+
+// `trimo doctor --agent NAME`: one tiny run, the whole way but for the app and GitHub, which are a
+// repository in a folder that is removed at the end.
+
+const repository = "trimo/doctor";
+const branch = "trimo/1-doctor";
+const leaseMs = 120_000;
+
+export type Proof = {
+  ok: boolean;
+  /** Commits that came out of the container, the newest last. */
+  commits: { sha: string; subject: string }[];
+  end: Settle | null;
+  /** What the agent printed, whole. */
+  transcript: string;
+};
+
+/** Runs `agent` once with `prompt`; each event is told as it comes. Leaves nothing. */
+export async function proveAgent(
+  docker: Docker,
+  config: Config,
+  agent: string,
+  prompt: string,
+  tell: (event: Event) => void,
+  signal: AbortSignal,
+): Promise<Proof> {
+  const folder = await mkdtemp(join(tmpdir(), "trimo-doctor-"));
+  const forge = await startForge(join(folder, "forge"));
+  const own = { ...config, github: forge.url, data: join(folder, "data"), repositories: ["*"] };
+  const log = pino({ level: "silent" });
+  const seen: Event[] = [];
+  let end: Settle | null = null;
+  const server = appOf(
+    (event) => {
+      seen.push(event);
+      tell(event);
+    },
+    (settled) => {
+      end = settled;
+    },
+  );
+  const cancel = new AbortController();
+  signal.addEventListener("abort", () => cancel.abort(), { once: true });
+  const wishes = { cancel, leave: new AbortController().signal, pokes: [] };
+  try {
+    await mkdir(own.data, { recursive: true, mode: 0o700 });
+    const parts = {
+      config: own,
+      docker,
+      server,
+      clock: systemClock,
+      log,
+      identity: `doctor-${process.pid}`,
+    };
+    const builds = new Builds(parts);
+    const job = jobFor(agent, prompt, forge.sha);
+    await runJob({ ...parts, builds }, job, wishes, null, "run");
+    const settled = end as Settle | null;
+    const commits = seen.flatMap((event) => (event.type === "commit" ? [event] : []));
+    const transcript = await readTranscript(own.data, job);
+    return { ok: settled?.outcome === "succeeded", commits, end: settled, transcript };
+  } finally {
+    forge.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function readTranscript(data: string, { run, attempt }: Job): Promise<string> {
+  const { readFile } = await import("node:fs/promises");
+  const path = join(data, "transcripts", `${run}-${attempt}.log`);
+  return await readFile(path, "utf8").catch(() => "");
+}
+
+function jobFor(agent: string, prompt: string, sha: string): Job {
+  return {
+    run: "doctor000001",
+    attempt: 1,
+    leaseMs,
+    number: 1,
+    pipeline: "doctor000000",
+    repository,
+    issue: 1,
+    title: "A tiny run",
+    branch,
+    base: { branch: "main", sha },
+    agent,
+    image: null,
+    prompt,
+    handover: "",
+    fresh: false,
+  };
+}
+
+/** The app's door, in this process. */
+function appOf(take: (event: Event) => void, settled: (end: Settle) => void): Server {
+  const never = () => Promise.reject(new Error("a tiny run does not ask for this"));
+  let known = 0;
+  return {
+    hello: never,
+    claim: never,
+    stream: never,
+    renew: async () => ({ leaseMs, cancel: false, tell: [] }),
+    events: async (_run, { events }) => {
+      for (const event of events.filter(({ seq }) => seq > known)) take(event);
+      known = Math.max(known, ...events.map(({ seq }) => seq));
+      return { acknowledged: known };
+    },
+    token: async () => ({ token: "none", expiresAt: Date.now() + 3_600_000 }),
+    settle: async (_run, end) => {
+      settled(end);
+      return { settled: true };
+    },
+  };
+}
+
+/** A repository with one commit, over HTTP as GitHub has it. */
+async function startForge(folder: string) {
+  const path = join(folder, `${repository}.git`);
+  await mkdir(path, { recursive: true });
+  const git = gitIn(path, null);
+  await git(["init", "--quiet", "--bare", "--initial-branch=main", path]);
+  await git(["config", "http.receivepack", "true"]);
+  const readme = join(folder, "README.md");
+  await writeFile(readme, "# A place to try an agent\n");
+  const blob = (await git(["hash-object", "-w", readme])).trim();
+  const who = ["-c", "user.name=Trimo", "-c", "user.email=trimo@localhost"];
+  await git(["update-index", "--add", "--cacheinfo", `100644,${blob},README.md`]);
+  const tree = (await git(["write-tree"])).trim();
+  const sha = (await git([...who, "commit-tree", tree, "-m", "Begin"])).trim();
+  await git(["update-ref", "refs/heads/main", sha]);
+  const server = createServer((request, response) => serveForge(folder, request, response));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return {
+    url,
+    sha,
+    close() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+function serveForge(folder: string, request: IncomingMessage, response: ServerResponse) {
+  const { pathname, search } = new URL(request.url ?? "/", "http://forge");
+  const child = spawn("git", ["http-backend"], {
+    stdio: ["pipe", "pipe", "ignore"],
+    env: {
+      ...gitEnvironment(null),
+      GIT_PROJECT_ROOT: folder,
+      GIT_HTTP_EXPORT_ALL: "1",
+      PATH_INFO: pathname,
+      REQUEST_METHOD: request.method,
+      QUERY_STRING: search.slice(1),
+      CONTENT_TYPE: request.headers["content-type"] ?? "",
+      HTTP_CONTENT_ENCODING: request.headers["content-encoding"] ?? "",
+      HTTP_GIT_PROTOCOL: String(request.headers["git-protocol"] ?? ""),
+      REMOTE_USER: "trimo",
+      REMOTE_ADDR: "127.0.0.1",
+    },
+  });
+  child.on("error", () => response.destroy());
+  child.stdin.on("error", () => {});
+  request.pipe(child.stdin);
+  copyCgi(child.stdout, response);
+}
