@@ -45,7 +45,7 @@ import {
   nowLabel,
   type TrimoYml,
 } from "./protocol/trimo-yml.ts";
-import { promptMax } from "./protocol/wire.ts";
+import { promptMax, type Stage, tellMax } from "./protocol/wire.ts";
 import { agentsFor } from "./queue.ts";
 import {
   findRun,
@@ -60,6 +60,7 @@ import { runs } from "./schema.ts";
 import { visible } from "./spoken.ts";
 import { sayStatus } from "./status.ts";
 import { takeChange } from "./surroundings.ts";
+import { isContinuation } from "./takeover.ts";
 import { addTell } from "./tell.ts";
 import { readConfig, sayMistakes } from "./trimo-yml.ts";
 import { code, count, plain } from "./wording.ts";
@@ -199,6 +200,9 @@ const wishOf = (event: Said, command: Command, kind: Run["kind"]): Wish => ({
   heard: event,
 });
 
+/** Stages after which no agent hears anything. */
+const beforeItsEnd: Stage[] = ["preparing", "cloning", "preboot", "agent"];
+
 /** Words for the agent at work; where none can hear them they become the next run. */
 async function tell(
   parts: Parts,
@@ -211,17 +215,30 @@ async function tell(
   const words = promptOf(event, command);
   if (!words)
     return await answer(parts, place, "tell", "Say what: `/trimo tell` and your words behind it.");
+  if (words.length > tellMax)
+    return await answer(
+      parts,
+      place,
+      "tell",
+      `That is more than ${tellMax} characters, which is all that can be told at once.`,
+    );
   const found = await findOpen(parts.db.read, place.repository.id, place.thread);
   const open = found ? await openRuns(parts.db.read, found.id) : [];
   const live = open.find((run) => run.state === "running");
-  if (!live?.steers || live.cancelledBy) {
+  const atWork = live && (live.stage === null || beforeItsEnd.includes(live.stage));
+  if (!live?.steers || live.cancelledBy || !atWork) {
+    // It starts a run, so whoever may not do that may not do it in these words either.
+    if (!(await mayOrRefuse(parts, place, found ? "fix" : "run", config))) return;
     if (mistakes.length > 0) return await sayMistakes(parts, place, mistakes);
     const why = live
       ? live.cancelledBy
         ? `Run ${live.number} is being stopped`
-        : `${code(live.agent ?? "The agent")} takes no messages while it works`
+        : live.steers
+          ? `The agent of run ${live.number} has ended, and what it did is being verified`
+          : `${code(live.agent ?? "The agent")} takes no messages while it works`
       : "No agent is at work here";
-    const say = (run: Run) => `${why}: your words are run ${run.number}, a corrective run.`;
+    const what = found ? "a corrective run" : "the first here";
+    const say = (run: Run) => `${why}: your words are run ${run.number}, ${what}.`;
     return await startHere(parts, place, event.issue, config, {
       ...wishOf(event, command, found ? "fix" : "run"),
       say,
@@ -388,9 +405,10 @@ async function addRun(
   const prompt = (again?.prompt ?? (wish.prompt || usual || pipeline.title)).slice(0, promptMax);
   const usualAgent = wish.kind === "run" ? null : (last?.agent ?? null);
   const agent = wish.agent ?? usualAgent ?? agents[0] ?? null;
-  const wanted = { kind, prompt, agent, image: wish.image ?? again?.image ?? null };
+  const wanted = { kind, prompt, agent, image: wish.image ?? again?.askedImage ?? null };
   // As it was asked: which agent that comes to may be known only a moment later.
-  const asked = { kind: wish.kind, prompt, agent: wish.agent, image: wish.image };
+  const { kind: wanting, agent: by, image, fresh } = wish;
+  const asked = { kind: wanting, prompt, agent: by, image, fresh: fresh ?? false };
   const wished = hashOf(JSON.stringify(asked));
   const twin = (await openRuns(tx, pipeline.id)).find(
     (run) => at - run.createdAt < twinMs && run.wish === wished && run.cancelledBy === null,
@@ -412,9 +430,9 @@ async function addRun(
     pipelineId: pipeline.id,
     workspace: pipeline.workspace,
     repository: pipeline.repository,
-    composed: again?.composed ?? (alone ? prompt : null),
-    handover: again?.composed ? again.handover : "",
-    fresh: wish.fresh ?? false,
+    // What the last run was told is found again when its turn comes, with that run in the hand-over.
+    composed: alone && !again ? prompt : null,
+    fresh: wish.fresh ?? again?.fresh ?? false,
     // Who asked for one agent by name wants that one.
     fallback: wish.agent === null ? agents : [],
     thread: place.thread,
@@ -634,7 +652,9 @@ async function startedByCi(tx: Tx, pipeline: Pipeline): Promise<number> {
     .where(eq(runs.pipelineId, pipeline.id))
     .orderBy(desc(runs.number));
   const byPeople = newestFirst.findIndex((run) => !run.trigger.startsWith("CI failed"));
-  return byPeople < 0 ? newestFirst.length : byPeople;
+  const own = byPeople < 0 ? newestFirst : newestFirst.slice(0, byPeople);
+  // One that goes on for another is the same attempt.
+  return own.filter(({ trigger }) => !isContinuation(trigger)).length;
 }
 
 /** A firing of a schedule found this issue; whoever may write trimo.yml has asked for it. */

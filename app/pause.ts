@@ -1,4 +1,4 @@
-import { and, eq, gt, lte } from "drizzle-orm";
+import { eq, gt, lte } from "drizzle-orm";
 import type { Tx } from "./database.ts";
 import type { Settle } from "./protocol/wire.ts";
 import { type daemons, pauses } from "./schema.ts";
@@ -54,7 +54,7 @@ export async function endPauses(tx: Tx, at: number): Promise<boolean> {
   return over.length > 0;
 }
 
-/** An agent works there again: somebody has seen to its key. */
-export async function endPause(tx: Tx, daemon: Daemon, agent: string) {
-  await tx.delete(pauses).where(and(eq(pauses.daemonId, daemon.id), eq(pauses.agent, agent)));
+/** The daemon was started anew: somebody may have seen to its keys. */
+export async function liftPauses(tx: Tx, daemon: Daemon) {
+  await tx.delete(pauses).where(eq(pauses.daemonId, daemon.id));
 }

@@ -41,6 +41,7 @@ export async function claimNext(
     {
       attempt: match.run.attempt + 1,
       daemon: daemon.name,
+      agent: match.agent,
       lastSeq: 0,
       stage: null,
       headSha: match.pipeline.headSha,
@@ -57,15 +58,50 @@ export async function claimNext(
 /** The oldest of the highest priority that may start now and that this daemon serves. */
 async function firstThatSuits(tx: Tx, at: number, daemon: Daemon) {
   const paused = await pausesNow(tx, at);
+  const machines = await tx.select().from(daemons);
   for (let from = 0; ; from += lookedAtMax) {
     const candidates = await claimable(tx, from);
     for (const match of candidates) {
-      const { run } = match;
-      if (!suits(run, daemon) || pauseOf(paused, daemon, run.agent)) continue;
-      if (!(await otherRemembers(tx, at, run, daemon, paused))) return match;
+      const agent = agentNow(match.run, machines, paused, at);
+      const run = { ...match.run, agent };
+      if (!suits(run, daemon) || pauseOf(paused, daemon, agent)) continue;
+      if (!(await otherRemembers(tx, at, run, daemon, paused))) return { ...match, agent };
     }
     if (candidates.length < lookedAtMax) return null;
   }
+}
+
+/**
+ * Who would do a run now: its own agent, or the first of its list behind that which some machine can
+ * begin with, when the service of its own takes no more for a while.
+ */
+export function agentNow(
+  run: Pick<Run, "repository" | "agent" | "declinedBy" | "fallback">,
+  machines: Daemon[],
+  paused: Pause[],
+  at: number,
+): string | null {
+  const { agent, fallback } = run;
+  if (agent === null || fallback.length === 0) return agent;
+  const own = Math.max(0, fallback.indexOf(agent));
+  const inTurn = [agent, ...fallback.slice(own), ...fallback.slice(0, own)];
+  const ready = inTurn.find((name) =>
+    machines.some(
+      (machine) =>
+        isHere(machine, at) &&
+        suits({ ...run, agent: name }, machine) &&
+        pauseOf(paused, machine, name) === null,
+    ),
+  );
+  return ready ?? agent;
+}
+
+/** A machine not heard of for this long is away: it renews far more often. */
+export const awayMs = 60_000;
+
+/** Heard of lately, and with room at all. */
+export function isHere(daemon: Daemon, now: number): boolean {
+  return daemon.slots > 0 && daemon.seenAt !== null && now - daemon.seenAt <= awayMs;
 }
 
 /** For how long a run is left to the machine that had its pipeline last, and may hold its session. */
@@ -86,15 +122,13 @@ async function otherRemembers(tx: Tx, at: number, run: Run, daemon: Daemon, paus
   if (at - Math.max(run.createdAt, last.endedAt ?? 0) > rememberedMs) return false;
   const [other] = await tx.select().from(daemons).where(sql`${daemons.name} = ${last.daemon}`);
   if (!other || !suits(run, other) || pauseOf(paused, other, run.agent)) return false;
-  if (other.seenAt === null || at - other.seenAt > seenMs) return false;
+  if (!isHere(other, at)) return false;
   const [busy] = await tx
     .select({ n: sql<number>`count(*)` })
     .from(runs)
     .where(sql`${runs.daemon} = ${other.name} and ${runs.state} in ('claimed', 'running')`);
   return (busy?.n ?? 0) < other.slots;
 }
-/** A machine not heard of for this long is not waited for. */
-const seenMs = 60_000;
 
 async function claimable(tx: Tx, from: number) {
   return await tx
@@ -121,7 +155,10 @@ export async function agentsFor(tx: Pick<Tx, "select">, repository: string): Pro
 }
 
 /** Whether this daemon may and can execute the run. */
-export function suits(run: Run, daemon: Daemon): boolean {
+export function suits(
+  run: Pick<Run, "repository" | "agent" | "declinedBy">,
+  daemon: Daemon,
+): boolean {
   if (!serves(daemon, run.repository)) return false;
   if (run.agent && !daemon.agents.includes(run.agent)) return false;
   return !run.declinedBy.split(",").includes(daemon.id);
@@ -147,7 +184,7 @@ function toJob(run: Run, pipeline: Pipeline): Job {
     branch: pipeline.branch,
     base: { branch: pipeline.baseBranch, sha: pipeline.baseSha },
     agent: run.agent,
-    image: run.image,
+    image: run.askedImage,
     prompt: run.composed ?? run.prompt,
     handover: run.handover,
     fresh: run.fresh,

@@ -67,7 +67,13 @@ export async function start(
     .where(eq(runs.pipelineId, run.pipelineId));
   const [row] = await tx
     .insert(runs)
-    .values({ ...run, number: (last?.number ?? 0) + 1, state: "queued", createdAt: at })
+    .values({
+      ...run,
+      askedImage: run.image,
+      number: (last?.number ?? 0) + 1,
+      state: "queued",
+      createdAt: at,
+    })
     .returning();
   if (!row) throw new Error(`run ${run.id} was not stored`);
   await logOwn(tx, row.id, at, { type: "queued", by: row.requestedBy, trigger: row.trigger });
@@ -131,6 +137,15 @@ export async function recordComment(tx: Tx, id: string, commentId: number, comme
 /** What the agent will be told; from here on the run can be claimed. */
 export async function recordPrompt(tx: Tx, id: string, composed: string, handover: string) {
   await tx.update(runs).set({ composed, handover }).where(eq(runs.id, id));
+}
+
+/** A queued run is asked for more than it was; its prompt is put together anew. */
+export async function recordRequest(tx: Tx, at: number, run: Run, prompt: string) {
+  await tx
+    .update(runs)
+    .set({ prompt, composed: null })
+    .where(and(eq(runs.id, run.id), eq(runs.state, "queued")));
+  await want(tx, at, run.workspace, "prompt", run.id, true);
 }
 
 /** How soon the queued runs of a pipeline are wanted. */
@@ -234,4 +249,9 @@ export async function wantAllPlaces(tx: Tx, at: number): Promise<number[]> {
     .where(eq(runs.state, "queued"));
   for (const { workspace } of rows) await wantPlaces(tx, at, workspace);
   return rows.map(({ workspace }) => workspace);
+}
+
+export async function anyQueued(tx: Pick<Tx, "select">): Promise<boolean> {
+  const rows = await tx.select({ id: runs.id }).from(runs).where(eq(runs.state, "queued")).limit(1);
+  return rows.length > 0;
 }

@@ -1,10 +1,20 @@
 import type { Logger } from "pino";
-import type { Database } from "./database.ts";
+import type { Database, Tx } from "./database.ts";
 import type { GitHub } from "./github.ts";
 import { ended, release } from "./lease.ts";
 import { endPauses, pausesNow } from "./pause.ts";
 import type { Clock } from "./protocol/pace.ts";
-import { endCancelled, findRun, loseRun, move, wantAllPlaces, wantPlaces } from "./run.ts";
+import {
+  anyQueued,
+  endCancelled,
+  findRun,
+  loseRun,
+  move,
+  type Run,
+  wantAllPlaces,
+  wantPlaces,
+} from "./run.ts";
+import { carryOver } from "./unheard.ts";
 import type { Wake } from "./wake.ts";
 import { forgetOldDeliveries, knownDeliveries } from "./webhook.ts";
 
@@ -24,6 +34,7 @@ export async function sweepLeases(parts: Parts, signal: AbortSignal) {
   while (!signal.aborted) {
     await guarded(parts.log, "leases", () => endLeases(parts));
     await guarded(parts.log, "pauses", () => resume(parts));
+    await guarded(parts.log, "waiting", () => wakeWaiting(parts));
     await parts.clock.sleep(leasesEveryMs, signal);
   }
 }
@@ -38,11 +49,27 @@ export async function sweepDeliveries(parts: Parts, signal: AbortSignal) {
 }
 
 /** What never started goes back to the queue; what had started is lost, and can be continued. */
-export async function endLeases({ db, clock, wake }: Parts) {
+export async function endLeases({ db, clock, wake, log }: Parts) {
   const at = clock.now();
   const over = await ended(db.read, at);
   for (const { runId, attempt } of over) {
-    const changed = await db.write(async (tx) => {
+    const changed = await endLease(runId, attempt).catch((error) => {
+      // One run that cannot be read must not keep the others' leases from ending.
+      log.error({ err: error, run: runId }, "a lease could not be ended");
+      return null;
+    });
+    if (!changed) continue;
+    wake.emit("run", runId);
+    wake.emit("reports", changed.workspace);
+    wake.emit("queue");
+  }
+
+  async function heard(tx: Tx, run: Run | null) {
+    if (run) await carryOver(tx, at, run);
+    return run;
+  }
+  async function endLease(runId: string, attempt: number) {
+    return await db.write(async (tx) => {
       const again = (await ended(tx, at)).find((lease) => lease.runId === runId);
       const run = await findRun(tx, runId);
       if (!again || !run || run.attempt !== attempt) return null;
@@ -50,19 +77,22 @@ export async function endLeases({ db, clock, wake }: Parts) {
       if (run.state !== "claimed" && run.state !== "running") return null;
       await wantPlaces(tx, at, run.workspace);
       // Its machine is away; it is told when it is back, and what it sends then is only rescued work.
-      if (run.cancelledBy) return await endCancelled(tx, at, run, run.cancelledBy);
-      if (run.state === "running")
-        return await loseRun(tx, at, run, `${run.daemon} was not heard of until its lease ended.`);
+      if (run.cancelledBy) return await heard(tx, await endCancelled(tx, at, run, run.cancelledBy));
+      if (run.state === "running") {
+        const why = `${run.daemon} was not heard of until its lease ended.`;
+        return await heard(tx, await loseRun(tx, at, run, why));
+      }
       if (run.attempt >= attemptsMax)
         return await loseRun(tx, at, run, `${run.attempt} attempts ended before they started.`);
       const why = `${run.daemon} was not heard of before it started`;
       return await move(tx, at, run, "queued", { daemon: null }, { type: "requeued", why });
     });
-    if (!changed) continue;
-    wake.emit("run", runId);
-    wake.emit("reports", changed.workspace);
-    wake.emit("queue");
   }
+}
+
+/** Leaves a run to the machine that had its pipeline last only so long. */
+async function wakeWaiting({ db, wake }: Pick<Parts, "db" | "wake">) {
+  if (await anyQueued(db.read)) wake.emit("queue");
 }
 
 /** An agent's quota is back: whoever waits for it begins. */

@@ -1,20 +1,24 @@
 import { desc, eq } from "drizzle-orm";
 import type { Tx } from "./database.ts";
 import { newId } from "./identity.ts";
-import { pauseAgents, pauseOf, pausesNow } from "./pause.ts";
+import { wantOnce } from "./outbox.ts";
+import { pauseAgents } from "./pause.ts";
 import { findPipeline } from "./pipeline.ts";
-import type { Settle } from "./protocol/wire.ts";
-import { type Daemon, suits } from "./queue.ts";
-import { openRuns, type Run, start, wantPlaces } from "./run.ts";
-import { daemons, runs } from "./schema.ts";
+import { promptMax, type Settle } from "./protocol/wire.ts";
+import type { Daemon } from "./queue.ts";
+import { openRuns, type Run, recordRequest, start, wantAllPlaces } from "./run.ts";
+import { runs } from "./schema.ts";
 
 /** A pipeline goes on by itself so often in a row; then a person looks at it. */
 const inARowMax = 8;
 const suffix = " · quota";
 
+/** Whether a run goes on for one that was ended by its service. */
+export const isContinuation = (trigger: string): boolean => trigger.endsWith(suffix);
+
 /**
- * A run whose service takes no more goes on by itself, as a new run on what it has pushed: at once with
- * the next agent of its list that has quota, else with the same one when its time comes.
+ * A run whose service takes no more goes on by itself, as a new run on what it has pushed. Which agent
+ * of its list takes it, and when, is decided when it is claimed.
  */
 export async function goOnAfterQuota(
   tx: Tx,
@@ -24,26 +28,32 @@ export async function goOnAfterQuota(
   quota: NonNullable<Settle["quota"]>,
 ) {
   await pauseAgents(tx, at, daemon, quota);
-  await wantPlaces(tx, at, run.workspace);
+  await wantAllPlaces(tx, at);
   const pipeline = await findPipeline(tx, run.pipelineId);
-  const waiting = await openRuns(tx, run.pipelineId);
-  // Somebody has asked for the next one already: it carries on from here.
-  if (pipeline?.state !== "open" || waiting.length > 0) return;
-  if ((await inARow(tx, run)) >= inARowMax) return;
-  const again = run.trigger.endsWith(suffix);
+  if (pipeline?.state !== "open" || run.cancelledBy) return;
+  const again = isContinuation(run.trigger);
+  const asked = again ? run.prompt : `${goOn(run.number)}\n\n${run.composed ?? run.prompt}`;
+  const prompt = asked.slice(0, promptMax);
+  const [waiting] = await openRuns(tx, run.pipelineId);
+  // Somebody has asked for the next one already: that does both.
+  if (waiting) {
+    const both = `${waiting.prompt}\n\nBut first:\n\n${prompt}`.slice(0, promptMax);
+    return await recordRequest(tx, at, waiting, both);
+  }
+  if ((await inARow(tx, run)) >= inARowMax) return await giveUp(tx, at, run);
   await start(tx, at, {
     id: newId(),
     pipelineId: run.pipelineId,
     workspace: run.workspace,
     repository: run.repository,
     kind: "continue",
-    prompt: again ? run.prompt : `${goOn(run.number)}\n\n${run.prompt}`,
+    prompt,
     requestedBy: run.requestedBy,
     trigger: again ? run.trigger : `${run.trigger}${suffix}`,
-    agent: await nextAgent(tx, at, run),
-    image: run.image,
+    agent: run.agent,
+    image: run.askedImage,
     thread: run.thread,
-    priority: run.priority,
+    priority: pipeline.priority,
     askedAt: at,
     fallback: run.fallback,
   });
@@ -52,22 +62,10 @@ export async function goOnAfterQuota(
 const goOn = (number: number): string =>
   `Go on with what run ${number} was asked; it was ended in the middle because its service took no more requests for a while:`;
 
-/** The first of the run's list, after its own agent, that some machine can begin with now. */
-async function nextAgent(tx: Tx, at: number, run: Run): Promise<string | null> {
-  const all = await pausesNow(tx, at);
-  const machines = await tx.select().from(daemons);
-  const own = run.fallback.indexOf(run.agent ?? "");
-  const inTurn = [...run.fallback.slice(own + 1), ...run.fallback.slice(0, Math.max(0, own))];
-  const ready = inTurn.find((agent) =>
-    machines.some(
-      (machine) =>
-        agent !== run.agent &&
-        machine.agents.includes(agent) &&
-        suits({ ...run, agent }, machine) &&
-        pauseOf(all, machine, agent) === null,
-    ),
-  );
-  return ready ?? run.agent;
+async function giveUp(tx: Tx, at: number, run: Run) {
+  const body = `❓ Run ${run.number} is the ${inARowMax}th in a row here that its service has ended for its quota, so Trimo does not go on by itself. \`/trimo continue\` does, when there is quota again.`;
+  const data = { repository: run.repository, issue: run.thread, body };
+  if (run.thread) await wantOnce(tx, at, run.workspace, "reply", `quota:${run.id}`, data);
 }
 
 async function inARow(tx: Tx, run: Run): Promise<number> {
@@ -77,6 +75,6 @@ async function inARow(tx: Tx, run: Run): Promise<number> {
     .where(eq(runs.pipelineId, run.pipelineId))
     .orderBy(desc(runs.number))
     .limit(inARowMax + 1);
-  const other = newestFirst.findIndex(({ trigger }) => !trigger.endsWith(suffix));
+  const other = newestFirst.findIndex(({ trigger }) => !isContinuation(trigger));
   return other < 0 ? newestFirst.length : other;
 }

@@ -30,7 +30,7 @@ export async function runDoctor(flags: Flags) {
   const engine = await checkEngine(docker, note);
   const config = readSettings(flags, note);
   if (config) {
-    if (config.server !== nowhere) await checkApp(config, note);
+    if (config.server !== nowhere && !flags.agent) await checkApp(config, note);
     const asked = flags.agent ? [flags.agent] : Object.keys(config.agents);
     for (const name of asked) await checkKey(config, name, note);
   }
@@ -71,14 +71,21 @@ function readSettings(flags: Flags, note: Note): Config | null {
     return config;
   } catch (error) {
     if (!(error instanceof SettingsError)) throw error;
-    for (const problem of error.problems) note(false, problem);
+    const config = withoutApp(flags);
+    // To try an agent no app is needed, nor its token.
+    if (config && flags.agent) note(true, `settings, but for an app: ${config.slots} slots`);
+    else for (const problem of error.problems) note(false, problem);
+    return config;
   }
+}
+
+function withoutApp(flags: Flags): Config | null {
   try {
     const { tokenFile: _, ...rest } = flags;
     const env = { TRIMO_SERVER: nowhere, ...process.env, TRIMO_TOKEN: "none" };
     return readConfig(rest, env);
   } catch {
-    // Said above.
+    // More is wrong with it, and said by the caller.
     return null;
   }
 }

@@ -89,7 +89,12 @@ async function buildAgents(docker: Docker, folder: string | undefined, options: 
   const startedAt = Date.now();
   const stop = new AbortController();
   process.once("SIGINT", () => stop.abort(new Error("stopped: nothing was tagged")));
-  const image = await buildAgentImage(docker, agents, say, stop.signal);
+  const how = {
+    tag: options.tag,
+    platform: options.platform,
+    ...(options.cache ? {} : { fresh: true }),
+  };
+  const image = await buildAgentImage(docker, agents, how, say, stop.signal);
   const tookMs = Date.now() - startedAt;
   if (options.json) return print(JSON.stringify({ image, tookMs }));
   print(`${image} built in ${(tookMs / 1000).toFixed(1)} s`);

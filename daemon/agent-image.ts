@@ -13,10 +13,13 @@ export const installable = ["claude", "codex", "opencode", "gemini", "qwen"] as 
 export const agentImage = (agents: string[]): string =>
   `trimo/${agents.map((agent) => agent.split("@")[0]).join("-")}:bookworm`;
 
+type How = { tag?: string | undefined; platform?: string | undefined; fresh?: boolean };
+
 /** The base with these agents, each with an optional `@VERSION`; its name. */
 export async function buildAgentImage(
   docker: Docker,
   agents: string[],
+  how: How,
   say: (line: string) => void,
   signal: AbortSignal,
 ): Promise<string> {
@@ -26,15 +29,16 @@ export async function buildAgentImage(
   try {
     await writeFile(join(folder, "Dockerfile"), [`FROM ${baseImage}`, ...lines, ""].join("\n"));
     const context = await folderContext(folder, "Dockerfile");
-    const tag = agentImage(agents);
+    const tag = how.tag ?? agentImage(agents);
     const recipe = {
       tag,
       dockerfile: "Dockerfile",
       text: context.text,
       labels: { [sourceLabel]: base?.Config?.Labels?.[sourceLabel] ?? "" },
       args: proxyArgs(),
-      platform: null,
-      fresh: false,
+      platform: how.platform ?? null,
+      // What `@latest` was the last time is not what it is.
+      fresh: how.fresh ?? agents.some((agent) => agent.endsWith("@latest")),
       limits: null,
     };
     await buildImage(docker, context.tar(), recipe, ({ text }) => say(text.slice(0, 120)), signal);

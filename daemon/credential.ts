@@ -18,8 +18,8 @@ export class CredentialError extends Error {}
 export type Credential = {
   /** The key; null: the server wants none. Throws `CredentialError`. */
   read(): Promise<string | null>;
-  /** The service has refused it: a command is asked for a new one. True when another came of it. */
-  refused(): Promise<boolean>;
+  /** The service has refused this one: true when there is another by now. */
+  refused(used: string): Promise<boolean>;
 };
 
 /** `env:NAME`, `file:PATH` or `command:…`; `heard` is told every key, so that it can be masked. */
@@ -31,7 +31,8 @@ export function createCredential(
 ): Credential {
   if (from === undefined) return { read: async () => null, refused: async () => false };
   let known: { key: string; at: number } | null = null;
-  const ask = async () => {
+  let asking: Promise<string> | null = null;
+  const askNow = async () => {
     const key = (await fetchKey(from, env)).trim();
     if (!key) throw new CredentialError(`${nameOf(from)} is empty`);
     // It goes into a header: a line more would be another one.
@@ -41,14 +42,25 @@ export function createCredential(
     known = { key, at: clock.now() };
     return key;
   };
+  // Who asks meanwhile gets the same answer: a command is run once.
+  const ask = () => {
+    asking ??= askNow().finally(() => {
+      asking = null;
+    });
+    return asking;
+  };
   return {
     async read() {
       if (known && clock.now() - known.at < freshMs) return known.key;
-      return await ask();
+      // That it cannot be found again, for a moment, does not make the one that is known a bad one.
+      return await ask().catch((error) => {
+        if (known) return known.key;
+        throw error;
+      });
     },
-    async refused() {
-      const before = known?.key;
-      return (await ask()) !== before;
+    async refused(used) {
+      if (known && known.key !== used) return true;
+      return (await ask()) !== used;
     },
   };
 }

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -12,7 +13,7 @@ import type { Config } from "./config.ts";
 import type { Docker } from "./container.ts";
 import { copyCgi } from "./gate.ts";
 import { gitEnvironment, gitIn } from "./git.ts";
-import { runJob } from "./job.ts";
+import { removeBox, runJob } from "./job.ts";
 import type { Server } from "./server.ts";
 
 // `trimo doctor --agent NAME`: one tiny run, the whole way but for the app and GitHub, which are a
@@ -57,6 +58,7 @@ export async function proveAgent(
   );
   const cancel = new AbortController();
   signal.addEventListener("abort", () => cancel.abort(), { once: true });
+  const job = jobFor(agent, prompt, forge.sha);
   const wishes = { cancel, leave: new AbortController().signal, pokes: [] };
   try {
     await mkdir(own.data, { recursive: true, mode: 0o700 });
@@ -69,27 +71,26 @@ export async function proveAgent(
       identity: `doctor-${process.pid}`,
     };
     const builds = new Builds(parts);
-    const job = jobFor(agent, prompt, forge.sha);
     await runJob({ ...parts, builds }, job, wishes, null, "run");
     const settled = end as Settle | null;
     const commits = seen.flatMap((event) => (event.type === "commit" ? [event] : []));
     const transcript = await readTranscript(own.data, job);
     return { ok: settled?.outcome === "succeeded", commits, end: settled, transcript };
   } finally {
+    await removeBox(docker, job, null).catch(() => {});
     forge.close();
     await rm(folder, { recursive: true, force: true });
   }
 }
 
 async function readTranscript(data: string, { run, attempt }: Job): Promise<string> {
-  const { readFile } = await import("node:fs/promises");
   const path = join(data, "transcripts", `${run}-${attempt}.log`);
   return await readFile(path, "utf8").catch(() => "");
 }
 
 function jobFor(agent: string, prompt: string, sha: string): Job {
   return {
-    run: "doctor000001",
+    run: `doctor${randomBytes(3).toString("hex")}`,
     attempt: 1,
     leaseMs,
     number: 1,

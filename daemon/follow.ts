@@ -108,6 +108,8 @@ type Watched = {
   doors: Doors;
   plan: Plan;
   reader: Reader;
+  /** The agent's session could not be put back: it begins one. */
+  lostMemory: () => void;
   meter: Meter;
   /** Attempts to reach the web, told once each. */
   attempt: (attempt: Attempt) => void;
@@ -147,7 +149,7 @@ export async function follow(watched: Watched): Promise<Story> {
     await Promise.race([tunnel, gone, patience]);
     done.abort();
     await tunnel;
-    if (!journal.ended) await readRest(watched, journal, output);
+    if (!journal.ended || !output.whole) await readRest(watched, journal, output);
   } finally {
     done.abort();
     clearTimeout(timer);
@@ -222,7 +224,7 @@ async function keepTunnel(watched: Watched, journal: Journal, output: Output, do
         journal.follow(gateway, ends),
         output.follow(gateway, ends, journal.over),
       ]);
-      if (journal.ended && !broken.signal.aborted) await output.rest(gateway);
+      if (journal.ended && !broken.signal.aborted) await output.rest(gateway, broken.signal);
     } finally {
       gateway.close();
     }
@@ -236,6 +238,7 @@ async function readRest({ container, over }: Watched, journal: Journal, output: 
   const lines = await readFileOf(container, places.journal);
   await journal.takeAll(lines, async (path) => await readFileOf(container, path));
   output.take((await readFileOf(container, places.output)).subarray(output.offset));
+  output.finish();
 }
 
 /** What root wrote down inside: parsed once, told once. */
@@ -301,7 +304,9 @@ class Journal {
         if (fresh) outbox.add({ type: "notice", text: line.text }, mark);
         break;
       case "memory":
-        if (fresh) outbox.add(sessionFact(line.restored, line.why), mark);
+        if (!fresh) break;
+        outbox.add(sessionFact(this.#watched.plan, line.restored, line.why), mark);
+        if (!line.restored) this.#watched.lostMemory();
         break;
       case "service": {
         const { name, state, durationMs } = line;
@@ -332,10 +337,11 @@ class Journal {
   }
 }
 
-const sessionFact = (restored: boolean, why: string): Fact =>
-  restored
-    ? { type: "session", from: "session", why: "" }
-    : { type: "session", from: "handover", why: why.slice(0, 300) };
+function sessionFact({ launch }: Plan, restored: boolean, why: string): Fact {
+  if (!restored) return { type: "session", from: "handover", why: why.slice(0, 300) };
+  const since = launch.stale ? "it was told in writing of the runs since" : "";
+  return { type: "session", from: "session", why: since };
+}
 
 /** Of one line that an adapter is shown; what is longer is only in the transcript. */
 const lineMax = 8 * 2 ** 20;
@@ -343,6 +349,8 @@ const lineMax = 8 * 2 ** 20;
 /** The agent's output: to the transcript, and through the adapter's reader to events. */
 class Output {
   offset: number;
+  /** All of it has been read. */
+  whole = false;
   #watched: Watched;
   #reader: LineReader;
   #transcript: string;
@@ -384,13 +392,19 @@ class Output {
     });
   }
 
-  /** Everything up to the file's end. */
-  async rest(gateway: Gateway) {
+  /** Everything up to the file's end; not, when the tunnel breaks on the way. */
+  async rest(gateway: Gateway, broken: AbortSignal) {
     const stream = gateway.read(places.output, this.offset);
     await consume(stream, new AbortController().signal, async (chunk) => {
       this.take(chunk);
       return false;
     });
+    if (!broken.aborted) this.finish();
+  }
+
+  /** Its last line may have no end. */
+  finish() {
+    this.whole = true;
     this.#handle(this.#reader.flush());
     this.#count(true);
   }
@@ -416,7 +430,7 @@ class Output {
       this.#write(text);
       text = "";
       const mark = { output: line.end, transcript: statSync(this.#transcript).size };
-      for (const fact of facts) outbox.add(fact, mark);
+      outbox.addAll(facts, mark);
     }
     this.#write(text);
   }
@@ -429,7 +443,7 @@ class Output {
     if (!line.whole || whole.length > lineMax) return [];
     return reader.read(whole).filter((fact) => {
       if (fact.type !== "usage") return true;
-      meter.agentSays(fact);
+      meter.agentSays(fact, reader.end({ exit: 0, signal: null }) === null);
       return false;
     });
   }

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -41,7 +40,10 @@ export type Harness = {
   model: Model | null;
   meter: Meter;
   memory: Memory;
-  reader: Reader;
+  reader: Reader & {
+    /** The agent begins a session after all. */
+    forget(): void;
+  };
   /** Of a task, what the agent's kind decides. */
   task: Pick<Task, "prompt" | "command" | "fresh" | "memory" | "files">;
 };
@@ -72,6 +74,8 @@ export function chooseSession({ config, job, outbox }: Parts, plan: Plan) {
     // Told when the container has it.
     launch.resume = found.session;
     launch.spentBefore = found.spent;
+    // Another machine or agent has worked on it since.
+    launch.stale = found.number < job.number - 1;
     return;
   }
   if (!job.handover || settings.adapter === "script") return;
@@ -106,7 +110,7 @@ export async function makeHarness(
     ? (findSession(config.data, job.pipeline, plan.agent, settings.adapter)?.path ?? null)
     : null;
   const memory = {
-    key: randomBytes(16).toString("hex"),
+    key: launch.memoryKey,
     from,
     to: join(folder, "memory.tar"),
   };
@@ -118,16 +122,30 @@ export async function makeHarness(
     resume: launch.resume,
     newSession: launch.newSession,
   };
-  const files = again ? [] : await loginFiles(parts, settings, adapter.login);
+  const files = await loginFiles(parts, settings, adapter.login, again);
+  if (!again) sayUnlimited(parts, plan, api);
   return {
     model: api && modelFor(parts, plan, on, api, credential, meter),
     meter,
     memory,
-    reader: adapter.reader(launch.resume ? launch.spentBefore : null),
+    reader: forgettable(adapter, launch.resume ? launch.spentBefore : null),
     task: {
       ...words(job, plan, adapter, begin),
       memory: { key: memory.key, restore: launch.resume !== null, paths: adapter.memory },
       files,
+    },
+  };
+}
+
+/** Begun anew when the session could not be put back. */
+function forgettable(adapter: Adapter, resumed: Spent | null): Harness["reader"] {
+  let reader = adapter.reader(resumed);
+  return {
+    read: (line) => reader.read(line),
+    end: (end) => reader.end(end),
+    session: () => reader.session(),
+    forget() {
+      reader = adapter.reader(null);
     },
   };
 }
@@ -196,16 +214,19 @@ async function loginFiles(
   { secrets, outbox }: Parts,
   settings: Agent,
   to: string | null,
+  again: boolean,
 ): Promise<Task["files"]> {
   if (!settings.expose || !settings.login || !to) return [];
   const text = await readFile(homePath(settings.login), "utf8").catch(
     (error: NodeJS.ErrnoException) => {
+      if (again) return "";
       throw new PlanError("credential_missing", `${settings.login} cannot be read: ${error.code}`);
     },
   );
   if (text.length > loginBytesMax)
     throw new PlanError("credential_missing", `${settings.login} is too large for a login`);
   for (const [, value = ""] of text.matchAll(/"([^"\\\s]{12,})"/g)) secrets.add(value);
+  if (again) return [];
   const what = "its login lies in the container, where the agent can read it";
   outbox.add({ type: "notice", text: `${what}: daemon.yml says \`expose: true\`` });
   return [{ path: to, text }];
@@ -214,7 +235,8 @@ async function loginFiles(
 /** What the agent is told: a script as it was asked, others also how they work here. */
 function promptOf(job: Job, plan: Plan, resumed: boolean): string {
   const parts = [job.prompt];
-  if (!resumed && job.handover && !job.fresh) parts.push(job.handover);
+  const knows = resumed && !plan.launch.stale;
+  if (!knows && job.handover && !job.fresh) parts.push(job.handover);
   const whole = parts.join("\n\n") + plan.finding;
   if (plan.settings.adapter === "script" || resumed) return whole;
   return `${whole.trimEnd()}\n\n${manners(job, plan)}\n`;
@@ -232,6 +254,13 @@ function manners(job: Job, { verify }: Plan): string {
   ].join("\n\n");
 }
 
+/** Dollars are known only by a price, or at the end of an agent that tells them. */
+function sayUnlimited({ outbox }: Parts, { usd, settings }: Plan, api: Api | null) {
+  if (usd === null || settings.price || api === null) return;
+  const text = `limits.usd is looked at only when the agent ends: daemon.yml gives no \`price:\` for it`;
+  outbox.add({ type: "notice", text });
+}
+
 function lastUsage(outbox: Outbox): Spent {
   const last = outbox.events.findLast((event) => event.type === "usage");
   if (last?.type !== "usage") return nothingSpent;
@@ -241,21 +270,23 @@ function lastUsage(outbox: Outbox): Spent {
 
 /** The next run's memory; or none, when the agent would not have this one back. */
 export async function settleSession(
-  { config, job, clock }: Parts,
+  { config, job, clock, outbox }: Parts,
   plan: Plan,
   { reader, memory, model }: Harness,
+  /** Why the agent's work does not count, when it ended by itself. */
   problem: Problem | null,
 ) {
-  const silent = model !== null && model.answered === 0;
+  const silent = model !== null && !outbox.events.some((event) => event.type === "model");
   if (problem && silent && plan.launch.resume)
     return await forgetSession(config.data, job.pipeline, plan.agent);
   const session = reader.session();
-  if (!session || silent || !existsSync(memory.to)) return;
+  const named = session !== null && /^\w[\w.:-]{0,199}$/.test(session.id);
+  if (!named || silent || !existsSync(memory.to)) return;
   await keepSession(config.data, memory.to, {
     pipeline: job.pipeline,
     agent: plan.agent,
     adapter: plan.settings.adapter,
-    session: session.id.slice(0, 200),
+    session: session.id,
     number: job.number,
     spent: session.spent,
     savedAt: clock.now(),

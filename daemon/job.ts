@@ -2,7 +2,7 @@ import { existsSync, statSync } from "node:fs";
 import { mkdir, rename, rm, statfs } from "node:fs/promises";
 import { join, posix } from "node:path";
 import type { Logger } from "pino";
-import type { Failure } from "../app/protocol/failure.ts";
+import type { Failure, FailureCode } from "../app/protocol/failure.ts";
 import { failureDetailMax } from "../app/protocol/failure.ts";
 import { backoffMs, type Clock } from "../app/protocol/pace.ts";
 import { trimoYmlPath } from "../app/protocol/trimo-yml.ts";
@@ -15,6 +15,7 @@ import {
   tellMax,
 } from "../app/protocol/wire.ts";
 import type { Task } from "../images/base/task.ts";
+import { nothingSpent } from "./agents/adapter.ts";
 import { BuildError } from "./build.ts";
 import { BuildRefused, type Builds } from "./builds.ts";
 import type { Config } from "./config.ts";
@@ -300,7 +301,7 @@ async function execute(work: Work, mode: Mode, tries: number): Promise<Settle | 
   if (work.over.signal.aborted) return null;
   work.record.keep = !verdict.ok && verdict.kept === null && changed;
   const head = verdict.ok ? verdict.head : null;
-  await settleSession(work, plan, begun.harness, story.agentProblem);
+  await keepSessionOf(work, begun, story);
   const problem = agentProblem(work, story, begun.harness);
   return ended(
     work,
@@ -310,12 +311,29 @@ async function execute(work: Work, mode: Mode, tries: number): Promise<Settle | 
   );
 }
 
+/** That an agent's session cannot be kept never fails its run. */
+async function keepSessionOf(work: Work, { plan, harness }: Begun, story: Story) {
+  // One that was ended says nothing about its session.
+  const byItself = story.agent !== null && story.agent.cut === null && !work.cancel.signal.aborted;
+  const problem = byItself && !work.record.cut ? story.agentProblem : null;
+  try {
+    await settleSession(work, plan, harness, problem);
+  } catch (error) {
+    work.log.warn({ err: error, run: work.job.run }, "the agent's session could not be kept");
+  }
+}
+
 /** What following a container needs of its agent's harness. */
-function watchedOf(work: Work, { gate, harness }: Begun) {
+function watchedOf(work: Work, { gate, harness, plan }: Begun) {
   const { hub, tells, attempt, hopeless } = work;
   const { model, memory, reader, meter } = harness;
   const doors = { gate, hub, tells, model, memory };
-  return { doors, reader, meter, attempt, hopeless: hopeless.signal };
+  const lostMemory = () => {
+    Object.assign(plan.launch, { resume: null, spentBefore: nothingSpent });
+    writeRecord(work.folder, Object.assign(work.record, { plan }));
+    reader.forget();
+  };
+  return { doors, reader, meter, attempt, lostMemory, hopeless: hopeless.signal };
 }
 
 /**
@@ -327,9 +345,20 @@ function agentProblem({ record }: Work, story: Story, { model }: Harness): Cut |
   const problem = story.agentProblem;
   if (!problem) return null;
   const last = model?.failing?.cut;
-  if (!last || last.code === "agent_failed") return { ...problem, resetAt: null };
-  return { ...last, text: `${last.text}\n${problem.text}` };
+  if (last && last.code !== "agent_failed")
+    return { ...last, text: `${last.text}\n${problem.text}` };
+  // The service answered well to the last: then it is not what its words sound like.
+  const answered = model !== null && model.answered > 0;
+  const code = answered && ofServices.includes(problem.code) ? "agent_failed" : problem.code;
+  return { ...problem, code, resetAt: null };
 }
+
+const ofServices: FailureCode[] = [
+  "credential_refused",
+  "model_overloaded",
+  "model_unknown",
+  "quota_reached",
+];
 
 function quota(work: Work, plan: Plan, problem: Cut | null): Settle["quota"] {
   return problem?.code === "quota_reached" ? quotaOf(work.config, plan, problem.resetAt) : null;
@@ -653,31 +682,36 @@ function judge(work: Work, story: Story, problem: Cut | null, verdict: Verdict):
   }
   if (work.cancel.signal.aborted) return { outcome: "cancelled", failure: null };
   if (story.failed) return fail(story.failed.code, story.failed.detail);
+  const words = lastWords(work, story);
   const starved = story.agent?.cut === "memory" || (story.outOfMemory && story.died);
-  if (starved) return fail("out_of_memory", story.tail);
-  if (story.died) return fail(deathCode(story.tail), story.tail);
+  if (starved) return fail("out_of_memory", words);
+  if (story.died) return fail(deathCode(story.tail), words);
   if (story.agent?.cut === "time")
-    return { outcome: "timed_out", failure: failure(work, "time_limit", story.tail) };
-  if (story.agent?.cut === "output") return fail("output_limit", story.tail);
-  if (story.agent?.cut === "disk") return fail("disk_limit", story.tail);
-  if (story.agent?.cut === "pids") return fail("pids_limit", story.tail);
+    return { outcome: "timed_out", failure: failure(work, "time_limit", words) };
+  if (story.agent?.cut === "output") return fail("output_limit", words);
+  if (story.agent?.cut === "disk") return fail("disk_limit", words);
+  if (story.agent?.cut === "pids") return fail("pids_limit", words);
   if (work.record.cut) return fail(work.record.cut.code, work.record.cut.text);
   const asked = work.outbox.events.findLast((event) => event.type === "ask");
   if (asked) return fail("asked_question", asked.text);
-  if (problem) return fail(problem.code, problemText(work, problem, story));
+  if (problem) return fail(problem.code, `${words}\n${problem.text}`.trim());
   const red = story.receipts.find((receipt) => receipt.exit !== 0);
   if (red) return fail("verify_failed", `${red.command} ended with exit ${red.exit}`);
   return { outcome: "succeeded", failure: null };
 }
 
 const wordsShown = 20;
-/** A script's own last words explain most; of the others what they print is for programs. */
-function problemText({ record }: Work, { text }: Cut, { tail }: Story): string {
-  if (record.plan?.settings.adapter === "script") return `${tail}\n${text}`.trim();
+/** A tail as long as this was cut out of more. */
+const tailMin = 3_000;
+/** The end of what it printed: a script's own words explain most, of the others it is for programs. */
+function lastWords({ record }: Work, { tail }: Story): string {
+  if (record.plan?.settings.adapter === "script") return tail;
   // The first line may be the end of a long one.
-  const lines = tail.split("\n").slice(1);
-  const words = lines.filter((line) => !/^\s*[{[]/.test(line)).slice(-wordsShown);
-  return [...words, text].join("\n").trim();
+  const lines = tail.length < tailMin ? tail.split("\n") : tail.split("\n").slice(1);
+  return lines
+    .filter((line) => !/^\s*[{[]/.test(line))
+    .slice(-wordsShown)
+    .join("\n");
 }
 
 /** An image that cannot even start ends at once, with the words of Docker's own init. */

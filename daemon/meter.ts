@@ -1,5 +1,5 @@
 import type { Clock } from "../app/protocol/pace.ts";
-import type { Fact } from "../app/protocol/wire.ts";
+import { countMax, type Fact } from "../app/protocol/wire.ts";
 import { nothingSpent, type Spent } from "./agents/adapter.ts";
 
 /** US dollars for a million tokens. */
@@ -58,11 +58,17 @@ export class Meter {
     });
   }
 
-  /** The agent's own count of this run so far. */
-  agentSays(count: Spent) {
-    const { inputTokens, cachedTokens, outputTokens } = this.#spent;
-    const own = { inputTokens, cachedTokens, outputTokens };
-    this.#take({ ...(this.#counted ? own : count), costMicroUsd: count.costMicroUsd });
+  /** The agent's own count of this run so far; `done`: with its last word, when nothing is left to end. */
+  agentSays(count: Spent, done: boolean) {
+    const own = this.#spent;
+    const most = (name: keyof Spent) => Math.max(own[name], count[name]);
+    // Some services do not tell the gateway, and some agents count less than they use.
+    const both = {
+      inputTokens: most("inputTokens"),
+      cachedTokens: most("cachedTokens"),
+      outputTokens: most("outputTokens"),
+    };
+    this.#take({ ...(this.#counted ? both : count), costMicroUsd: count.costMicroUsd }, done);
   }
 
   /** What was not told yet is told now. */
@@ -73,11 +79,14 @@ export class Meter {
     this.#tell({ type: "usage", ...this.#spent });
   }
 
-  #take(spent: Spent) {
+  #take(counted: Spent, done = false) {
+    const spent = Object.fromEntries(
+      Object.entries(counted).map(([name, value]) => [name, Math.min(value, countMax)]),
+    ) as Spent;
     this.#spent = this.#price ? { ...spent, costMicroUsd: cost(spent, this.#price) } : spent;
     if (this.#clock.now() - this.#toldAt >= tellEveryMs) this.flush();
     const why = this.#exceeded();
-    if (!why || this.#isOver) return;
+    if (!why || this.#isOver || done) return;
     this.#isOver = true;
     this.flush();
     this.#over(why);

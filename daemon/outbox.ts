@@ -7,6 +7,18 @@ import { type Server, ServerError } from "./server.ts";
 /** Events that come within this time share a request. */
 const gatherMs = 15;
 
+/** Of one request, in characters: plans and words of an agent may be long. */
+const batchMax = 1_000_000;
+
+function fitting(events: Event[]): Event[] {
+  let length = 0;
+  const end = events.findIndex((event) => {
+    length += JSON.stringify(event).length;
+    return length > batchMax;
+  });
+  return end < 0 ? events : events.slice(0, Math.max(1, end));
+}
+
 /** Events of a kind that an agent can make as many of as it likes. */
 const factsMax: Partial<Record<Fact["type"], number>> = {
   say: 500,
@@ -77,16 +89,28 @@ export class Outbox {
   }
 
   add(fact: Fact, mark: Partial<Mark> = {}) {
+    this.addAll([fact], mark);
+  }
+
+  /** What one line of a run's files says is kept as one: all of it, or none and read again. */
+  addAll(facts: Fact[], mark: Partial<Mark>) {
     this.mark = { ...this.mark, ...mark };
-    if (this.#closed || !this.hears(fact)) return;
-    const made = Event.safeParse({ ...fact, seq: this.lastSeq + 1, at: this.#clock.now() });
-    // One fact the app would not take must not keep all after it from being sent.
-    if (!made.success)
-      return this.#log.error({ fact: fact.type, why: made.error.message }, "a fact is malformed");
-    const event = made.data;
-    this.#counts.set(event.type, (this.#counts.get(event.type) ?? 0) + 1);
-    appendFileSync(this.#path, `${JSON.stringify({ event, mark: this.mark })}\n`);
-    this.#events.push(event);
+    if (this.#closed) return;
+    const made: Event[] = [];
+    for (const fact of facts.filter((one) => this.hears(one))) {
+      const seq = this.lastSeq + made.length + 1;
+      const event = Event.safeParse({ ...fact, seq, at: this.#clock.now() });
+      if (event.success) {
+        made.push(event.data);
+        this.#counts.set(fact.type, (this.#counts.get(fact.type) ?? 0) + 1);
+      }
+      // One fact the app would not take must not keep all after it from being sent.
+      else this.#log.error({ fact: fact.type, why: event.error.message }, "a fact is malformed");
+    }
+    if (made.length === 0) return;
+    const rows = made.map((event) => `${JSON.stringify({ event, mark: this.mark })}\n`);
+    appendFileSync(this.#path, rows.join(""));
+    this.#events.push(...made);
     for (const wake of this.#news.splice(0)) wake();
   }
 
@@ -99,7 +123,7 @@ export class Outbox {
         continue;
       }
       const from = this.#acknowledged;
-      const batch = this.#events.slice(from, from + eventsPerPostMax);
+      const batch = fitting(this.#events.slice(from, from + eventsPerPostMax));
       try {
         const answer = await server.events(runId, { attempt, events: batch }, signal);
         this.#acknowledged = Math.max(answer.acknowledged, 0);

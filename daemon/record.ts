@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { FailureCode } from "../app/protocol/failure.ts";
 import { Job, Settle } from "../app/protocol/wire.ts";
+import { nothingSpent } from "./agents/adapter.ts";
 import { AgentSettings } from "./agents/catalogue.ts";
 
 /** What a run was decided to be on this machine: from daemon.yml and trimo.yml, never from the app. */
@@ -17,6 +18,10 @@ export const Plan = z.object({
   launch: z.object({
     resume: z.string().nullable(),
     newSession: z.string(),
+    /** There were runs since that session: its agent is told of them. */
+    stale: z.boolean(),
+    /** By which root inside may fetch and leave what the agent remembers. */
+    memoryKey: z.string(),
     spentBefore: z.object({
       inputTokens: z.number(),
       cachedTokens: z.number(),
@@ -45,7 +50,7 @@ export const Plan = z.object({
 export type Plan = z.infer<typeof Plan>;
 
 /** All that a restarted daemon needs to go on with a run. */
-export const Record = z.object({
+const Known = z.object({
   job: Job,
   plan: Plan.nullable(),
   containerId: z.string().nullable(),
@@ -61,7 +66,34 @@ export const Record = z.object({
   /** How it ended, once that is known: what is left is cleaning up and saying so. */
   end: Settle.nullable(),
 });
-export type Record = z.infer<typeof Record>;
+export type Record = z.infer<typeof Known>;
+/** Also one that a Trimo of protocol 3 left: its run goes on. */
+const Record = z.preprocess(upgraded, Known);
+
+function upgraded(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  const { job, plan, end, ...rest } = value as { [key: string]: unknown };
+  const before = (one: unknown, missing: object) =>
+    typeof one === "object" && one !== null ? { ...missing, ...one } : one;
+  const command = (plan as { command?: unknown } | null)?.command;
+  return {
+    ...rest,
+    job: before(job, { handover: "", fresh: false }),
+    end: before(end ?? null, { quota: null }),
+    plan: before(plan ?? null, {
+      settings: { adapter: "script", command },
+      launch: {
+        resume: null,
+        newSession: "",
+        stale: false,
+        memoryKey: "",
+        spentBefore: nothingSpent,
+      },
+      tokens: null,
+      usd: null,
+    }),
+  };
+}
 
 export const runFolder = (data: string, run: string, attempt: number): string =>
   join(data, "runs", `${run}-${attempt}`);
@@ -73,8 +105,16 @@ export function writeRecord(folder: string, record: Record) {
   renameSync(`${path}.new`, path);
 }
 
+type Found = {
+  folder: string;
+  /** Null: there is none, or it cannot be read. */
+  record: Record | null;
+  /** There is one that cannot be read: its run's work must not be removed. */
+  unreadable: boolean;
+};
+
 /** Every run this machine has in hand, with its folder; folders without a record never began. */
-export function readRecords(data: string): { folder: string; record: Record | null }[] {
+export function readRecords(data: string): Found[] {
   const runs = join(data, "runs");
   let names: string[] = [];
   try {
@@ -87,9 +127,10 @@ export function readRecords(data: string): { folder: string; record: Record | nu
     const folder = join(runs, name);
     try {
       const text = readFileSync(join(folder, "record.json"), "utf8");
-      return { folder, record: Record.parse(JSON.parse(text)) };
-    } catch {
-      return { folder, record: null };
+      return { folder, record: Record.parse(JSON.parse(text)), unreadable: false };
+    } catch (error) {
+      const missing = (error as { code?: string }).code === "ENOENT";
+      return { folder, record: null, unreadable: !missing };
     }
   });
 }

@@ -64,11 +64,14 @@ export function agentsWithSession(data: string, pipelineId: string): string[] {
 /** Takes over what a run left; the one before goes. */
 export async function keepSession(data: string, from: string, about: About) {
   const folder = folderOf(data, about.pipeline, about.agent);
+  const fresh = `${from}.kept`;
+  await rm(fresh, { recursive: true, force: true });
+  mkdirSync(fresh, { recursive: true, mode: 0o700 });
+  await writeFile(join(fresh, "about.json"), JSON.stringify(about), { mode: 0o600 });
+  await rename(from, join(fresh, archive));
+  mkdirSync(join(data, "sessions"), { recursive: true, mode: 0o700 });
   await rm(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  await rename(from, join(folder, archive));
-  // Last: without it the folder is none.
-  await writeFile(join(folder, "about.json"), JSON.stringify(about), { mode: 0o600 });
+  await rename(fresh, folder);
 }
 
 export async function forgetSession(data: string, pipelineId: string, agent: string) {
@@ -96,14 +99,16 @@ export async function sweepSessions(
 /** Writes an archive as it comes; false when it is too large, and then nothing is left of it. */
 export async function receiveMemory(request: IncomingMessage, to: string): Promise<boolean> {
   let bytes = 0;
+  // What is too much is read and dropped: who sends it is told, instead of being cut off.
   const limit = new Transform({
     transform(chunk: Buffer, _, done) {
       bytes += chunk.length;
-      done(bytes > memoryBytesMax ? new Error("too large") : null, chunk);
+      done(null, bytes > memoryBytesMax ? Buffer.alloc(0) : chunk);
     },
   });
   try {
     await pipeline(request, limit, createWriteStream(`${to}.new`, { mode: 0o600 }));
+    if (bytes > memoryBytesMax) throw new Error("too large");
     await rename(`${to}.new`, to);
     return true;
   } catch {

@@ -33,6 +33,8 @@ export class Slots {
   #leave = new AbortController();
   #wakes: (() => void)[] = [];
   #version: string;
+  /** This start of the daemon, as the app knows it apart from the one before. */
+  #startedAs = newKey();
   /** Set when a run ended without being settled: only the app can say what to do with it. */
   #onOrphan: () => void = () => {};
 
@@ -129,6 +131,7 @@ export class Slots {
       slots: config.slots,
       repositories: config.repositories,
       agents: Object.keys(config.agents),
+      start: this.#startedAs,
       held: [...all.values()].map(({ run, attempt }) => ({ run, attempt })),
     };
   }

@@ -1,4 +1,5 @@
 import { rm } from "node:fs/promises";
+import { basename } from "node:path";
 import type { Logger } from "pino";
 import type { Clock } from "../app/protocol/pace.ts";
 import type { Builds } from "./builds.ts";
@@ -46,7 +47,7 @@ async function sweep({ docker, log, data, identity }: Parts) {
   const volumes = await ownedVolumes(docker, label);
   // Read after the engine was asked: a run that began meanwhile has its record already.
   const records = readRecords(data);
-  const known = new Set(records.flatMap(({ record }) => (record ? [record.job.run] : [])));
+  const known = new Set(records.map(({ folder }) => basename(folder).replace(/-\d+$/, "")));
   for (const { id, run } of containers) {
     if (run && known.has(run)) continue;
     log.warn({ run, container: id.slice(0, 12) }, "removing a container nobody speaks of");
@@ -57,6 +58,8 @@ async function sweep({ docker, log, data, identity }: Parts) {
     log.warn({ run, volume: name }, "removing a volume nobody speaks of");
     await removeVolume(docker, name);
   }
-  for (const { folder, record } of records)
-    if (!record) await rm(folder, { recursive: true, force: true });
+  for (const { folder, record, unreadable } of records) {
+    if (unreadable) log.error({ folder }, "a run's record cannot be read; what it has is kept");
+    else if (!record) await rm(folder, { recursive: true, force: true });
+  }
 }

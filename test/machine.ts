@@ -28,7 +28,7 @@ export class Machine {
   }
 
   async hello(slots: number, agents: string[], held: { run: string; attempt: number }[] = []) {
-    const who = { protocol: protocolVersion, version: "0", repositories: ["*"] };
+    const who = { protocol: protocolVersion, version: "0", repositories: ["*"], start: "one" };
     const answer = await this.ask("hello", { ...who, slots, agents, held });
     if (answer.status !== 200) throw new Error(JSON.stringify(answer.body));
     return answer.body as { verdicts: { run: string; verdict: string }[] };

@@ -118,22 +118,13 @@ function judge(exit: number | null, stop: string | null, failure: string): Probl
 function updateFacts(update: tell.Row, calls: Map<string, Call>): Fact[] {
   switch (update.sessionUpdate) {
     case "plan":
-      return planFacts(tell.list(update.entries));
+      return tell.todos(update.entries);
     case "tool_call":
     case "tool_call_update":
       return callFacts(update, calls);
     default:
       return [];
   }
-}
-
-function planFacts(entries: unknown[]): Fact[] {
-  return tell.plan(
-    entries.map((one) => {
-      const { content, status } = tell.row(one);
-      return { text: tell.text(content), done: status === "completed" };
-    }),
-  );
 }
 
 /** A call comes in several updates: told when it is known what it is about, at its end at the latest. */
@@ -159,7 +150,7 @@ function callFacts(update: tell.Row, calls: Map<string, Call>): Fact[] {
   const clear = update.status === "in_progress" || tell.text(call.input.command) !== "";
   if (call.told || !(over || clear)) return [];
   call.told = true;
-  if (Array.isArray(call.input.todos)) return planFacts(call.input.todos);
+  if (Array.isArray(call.input.todos)) return tell.todos(call.input.todos);
   if (call.kind === "execute") {
     // Some name only the tool: one word is no command.
     const command = tell.text(call.input.command) || (call.title.includes(" ") ? call.title : "");

@@ -94,12 +94,7 @@ function factsOf(part: tell.Row): Fact[] {
     case "NotebookEdit":
       return tell.edit(input.notebook_path, null, null);
     case "TodoWrite":
-      return tell.plan(
-        tell.list(input.todos).map((one) => {
-          const { content, status } = tell.row(one);
-          return { text: tell.text(content), done: status === "completed" };
-        }),
-      );
+      return tell.todos(input.todos);
     case "AskUserQuestion":
       return tell
         .list(input.questions)

@@ -99,12 +99,7 @@ function itemFacts(type: string, item: tell.Row): Fact[] {
         ? tell.list(item.changes).flatMap((one) => tell.edit(tell.row(one).path, null, null))
         : [];
     case "todo_list":
-      return tell.plan(
-        tell.list(item.items).map((one) => {
-          const { text, completed } = tell.row(one);
-          return { text: tell.text(text), done: completed === true };
-        }),
-      );
+      return tell.todos(item.items, "text", "completed");
     case "mcp_tool_call":
       return began ? tell.tool(`${item.server}/${item.tool}`, "") : [];
     case "web_search":

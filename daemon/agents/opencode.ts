@@ -122,12 +122,7 @@ function toolFacts(part: tell.Row): Fact[] {
     case "write":
       return failed ? [] : tell.edit(input.filePath, "", tell.text(input.content));
     case "todowrite":
-      return tell.plan(
-        tell.list(input.todos).map((one) => {
-          const { content, status } = tell.row(one);
-          return { text: tell.text(content), done: status === "completed" };
-        }),
-      );
+      return tell.todos(input.todos);
     default:
       return tell.tool(
         name,

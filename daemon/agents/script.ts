@@ -42,7 +42,7 @@ export function scriptAdapter(
 ): Adapter {
   return {
     start: (launch) => ({ command, env: modelEnv(launch) }),
-    reader: () => reader(rules),
+    reader: () => reader(rules, memory.length > 0),
     memory,
     steers: false,
     login: null,
@@ -53,7 +53,7 @@ const spoken = /^::(notice|warning|error)(?: [^:]*)?::(.+)$/;
 const asked = /^::ask(?: [^:]*)?::(.+)$/;
 const used = /^::usage ([a-z0-9.,= ]+)::/;
 
-function reader(rules: Rule[]): Reader {
+function reader(rules: Rule[], remembers: boolean): Reader {
   let spent: Spent = nothingSpent;
   let done = false;
   let failure = "";
@@ -77,7 +77,8 @@ function reader(rules: Rule[]): Reader {
       return event ? readRow(event) : plainFacts(line.trim());
     },
     end: (end) => judge(end, rules, done, failure),
-    session: () => null,
+    // It has no name for it: what it remembers by is enough.
+    session: () => (remembers ? { id: "its-own", spent: nothingSpent } : null),
   };
 }
 

@@ -1,5 +1,5 @@
 import type { FailureCode } from "../../app/protocol/failure.ts";
-import { type Fact, sayMax, targetMax } from "../../app/protocol/wire.ts";
+import { countMax, type Fact, sayMax, targetMax } from "../../app/protocol/wire.ts";
 import { type AgentEnd, nothingSpent, type Problem, type Spent } from "./adapter.ts";
 
 // What the adapters have in common: from an agent's words to facts, without what may not be told.
@@ -33,7 +33,7 @@ export const row = (value: unknown): Row =>
 export const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
 export const text = (value: unknown): string => (typeof value === "string" ? value : "");
 export const number = (value: unknown): number =>
-  typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : 0;
+  typeof value === "number" && Number.isFinite(value) && value >= 0 ? Math.min(value, countMax) : 0;
 
 const asking = /^\s*::ask(?: [^:]*)?::\s*(\S.*)$/m;
 
@@ -61,12 +61,22 @@ export function edit(path: unknown, before: string | null, after: string | null)
   return [{ type: "edit", path: file, added, removed: counted?.removed ?? null }];
 }
 
-export function plan(items: { text: string; done: boolean }[]): Fact[] {
+function plan(items: { text: string; done: boolean }[]): Fact[] {
   const kept = items
     .map((item) => ({ text: oneLine(item.text).slice(0, itemMax), done: item.done }))
     .filter((item) => item.text)
     .slice(0, itemsMax);
   return kept.length > 0 ? [{ type: "plan", items: kept }] : [];
+}
+
+/** A list of what is to be done, as most agents have it: `content` and `status`, or other names. */
+export function todos(value: unknown, words = "content", state = "status"): Fact[] {
+  return plan(
+    list(value).map((one) => {
+      const item = row(one);
+      return { text: text(item[words]), done: item[state] === "completed" || item[state] === true };
+    }),
+  );
 }
 
 /** A path as the repository has it. */
@@ -113,7 +123,12 @@ const linesOf = (value: string): string[] =>
   value === "" ? [] : value.replace(/\n$/, "").split("\n");
 
 export function usage(spent: Spent, before: Spent): Fact {
-  const less = (name: keyof Spent) => Math.max(0, Math.round(spent[name] - before[name]));
+  const less = (name: keyof Spent) =>
+    // One that counts less than before has begun to count anew.
+    Math.min(
+      countMax,
+      Math.round(spent[name] < before[name] ? spent[name] : spent[name] - before[name]),
+    );
   return {
     type: "usage",
     inputTokens: less("inputTokens"),
@@ -128,7 +143,7 @@ export const spentOf = (input: number, cached: number, output: number, usd: numb
   inputTokens: Math.round(input),
   cachedTokens: Math.round(cached),
   outputTokens: Math.round(output),
-  costMicroUsd: Math.round(usd * 1_000_000),
+  costMicroUsd: Math.round(Math.min(usd * 1_000_000, countMax)),
 });
 
 /** What a service's refusal means, by its status and words. Null: nothing that has a name. */
@@ -138,7 +153,9 @@ export function refusalCode(status: number | null, words: string): FailureCode |
   if (status === 404) return "model_unknown";
   if (status !== null && status >= 500) return "model_overloaded";
   if (
-    /\b401\b|unauthori[sz]ed|authentication|invalid (?:x-)?api[- ]key|UNAUTHENTICATED/i.test(words)
+    /\b401\b|unauthori[sz]ed|authentication|invalid (?:x-)?api[- ]key|api key not valid|API_KEY_INVALID|UNAUTHENTICATED/i.test(
+      words,
+    )
   )
     return "credential_refused";
   if (/\b429\b|rate.?limit|quota|usage limit|credit balance/i.test(words)) return "quota_reached";

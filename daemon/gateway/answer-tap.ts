@@ -9,6 +9,8 @@ export type Told = {
 
 /** A line longer than this is not looked at: usage stands in short ones. */
 const lineMax = 1024 * 1024;
+/** And an answer in one object longer than this is not. */
+const wholeMax = 16 * 2 ** 20;
 const marks = ['"usage', '"error"', '"response.failed"'];
 
 /**
@@ -19,8 +21,20 @@ export class AnswerTap {
   told: Told = { input: 0, cached: 0, output: 0, error: null };
   #carry: Buffer[] = [];
   #carried = 0;
+  /** The whole of an answer that is one object over several lines; null: it is a stream. */
+  #whole: Buffer[] | null;
+  #wholeBytes = 0;
+
+  constructor(contentType: string) {
+    this.#whole = contentType.includes("json") ? [] : null;
+  }
 
   push(chunk: Buffer) {
+    if (this.#whole) {
+      this.#wholeBytes += chunk.length;
+      if (this.#wholeBytes <= wholeMax) this.#whole.push(chunk);
+      return;
+    }
     const last = chunk.lastIndexOf(10);
     if (last < 0) return this.#keep(chunk);
     const first = chunk.indexOf(10);
@@ -33,8 +47,10 @@ export class AnswerTap {
   }
 
   end() {
+    if (this.#whole && this.#wholeBytes <= wholeMax) this.#line(Buffer.concat(this.#whole));
     this.#line(Buffer.concat(this.#carry));
     this.#carry = [];
+    this.#whole = null;
   }
 
   #keep(rest: Buffer) {
@@ -54,7 +70,10 @@ export class AnswerTap {
 
   #line(line: Buffer) {
     if (line.length === 0 || !marks.some((mark) => line.includes(mark))) return;
-    const text = line.toString("utf8").replace(/^data:\s*/, "");
+    const text = line
+      .toString("utf8")
+      .replace(/^data:\s*/, "")
+      .trim();
     if (!text.startsWith("{") && !text.startsWith("[")) return;
     try {
       const parsed = JSON.parse(text) as unknown;
@@ -65,15 +84,16 @@ export class AnswerTap {
   }
 
   #take(body: Body) {
-    const inner = body.response ?? body.message;
+    const inner = body.response ?? (typeof body.message === "object" ? body.message : null);
     this.#count(body.usage ?? inner?.usage ?? null);
     this.#countGemini(body.usageMetadata ?? null);
     const failed = body.type === "response.failed" || body.type === "error" || body.error != null;
     if (!failed) return;
     const error = inner?.error ?? body.error ?? null;
-    const words = typeof error === "string" ? error : (error?.message ?? body.message_text ?? "");
-    this.told.error =
-      `${error?.type ?? error?.code ?? ""} ${words}`.trim() || "an error in the stream";
+    const own = typeof body.message === "string" ? body.message : "";
+    const words = typeof error === "string" ? error : (error?.message ?? own);
+    const kind = error?.type ?? error?.code ?? body.code ?? "";
+    this.told.error = `${kind} ${words}`.trim() || "an error in the stream";
   }
 
   #count(usage: Usage | null) {
@@ -130,9 +150,9 @@ type Body = {
   usage?: Usage | null;
   usageMetadata?: GeminiUsage | null;
   error?: Failure | null;
-  message_text?: string;
+  code?: string | null;
   response?: { usage?: Usage | null; error?: Failure | null };
-  message?: { usage?: Usage | null; error?: Failure | null };
+  message?: { usage?: Usage | null; error?: Failure | null } | string | null;
 };
 
 const number = (value: unknown): number =>

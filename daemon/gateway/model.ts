@@ -60,6 +60,8 @@ export function createModel(
     answered: 0,
     failing: null as null | { since: number; count: number; cut: Cut },
     ended: null as Cut | null,
+    /** Another key was found for one that was refused. */
+    renewed: false,
   };
 }
 
@@ -123,8 +125,17 @@ export async function serveModel(model: Model, request: IncomingMessage, respons
   if (model.ended) return refuse(model, response, 403, model.ended.text);
   const key = await keyOf(model, response);
   if (key === undefined) return;
-  await forward(model, request, response, target(settings, path, url.searchParams), key);
+  const asked = {
+    url: target(settings, path, url.searchParams),
+    key,
+    generates: isGenerating(path),
+  };
+  await forward(model, request, response, asked);
 }
+
+/** Whether a model speaks: what only counts or lists says nothing of how the model is. */
+const isGenerating = (path: string): boolean =>
+  /\/(messages|responses|completions)$|enerateContent$/.test(path);
 
 /** Undefined: there is none, and the agent has been told. */
 async function keyOf(model: Model, response: ServerResponse): Promise<string | null | undefined> {
@@ -173,12 +184,13 @@ function headersFor(
 }
 const oauthBeta = "oauth-2025-04-20";
 
+type Asked = { url: string; key: string | null; generates: boolean };
+
 async function forward(
   model: Model,
   request: IncomingMessage,
   response: ServerResponse,
-  url: string,
-  key: string | null,
+  { url, key, generates }: Asked,
 ) {
   const { settings, clock } = model;
   const beganAt = clock.now();
@@ -200,17 +212,22 @@ async function forward(
   } catch (error) {
     if (gone.signal.aborted) return;
     const problem = unreachable(error, settings);
-    note(model, { status: 0, firstByteMs: null, beganAt, problem });
-    failed(model, { code: "model_overloaded", text: problem, resetAt: null });
+    note(model, { status: 0, firstByteMs: null, beganAt, generates, problem });
+    failed(model, generates, { code: "model_overloaded", text: problem, resetAt: null });
     return refuse(model, response, 503, problem);
   }
   const firstByteMs = clock.now() - beganAt;
-  const seen = { status: answer.statusCode, firstByteMs, beganAt };
-  if (answer.statusCode >= 400) return await passRefusal(model, answer, response, seen);
+  const seen = { status: answer.statusCode, firstByteMs, beganAt, generates };
+  if (answer.statusCode >= 400) return await passRefusal(model, answer, response, seen, key);
   await passAnswer(model, answer, response, seen, gone.signal);
 }
 
-type Exchange = { status: number; firstByteMs: number | null; beganAt: number };
+type Exchange = {
+  status: number;
+  firstByteMs: number | null;
+  beganAt: number;
+  generates: boolean;
+};
 
 /** Small, so it is read whole: some services repeat the key in what they say of it. */
 async function passRefusal(
@@ -218,24 +235,30 @@ async function passRefusal(
   answer: Dispatcher.ResponseData,
   response: ServerResponse,
   seen: Exchange,
+  key: string | null,
 ) {
   const { clock, secrets } = model;
   const body = redact(await firstOf(answer.body, errorBytesMax), secrets);
-  const words = messageOf(body);
-  const code = refusalCode(seen.status, "") ?? refusalCode(null, words);
-  // A limit of money is told as a bad request by some.
-  const spent = seen.status === 400 && /credit balance|billing|quota/i.test(words);
-  const problem = `${seen.status} ${words}`.trim();
-  note(model, { ...seen, problem });
+  const code = codeOf(seen.status, messageOf(body));
+  const text = `${seen.status} ${messageOf(body)}`.trim();
+  note(model, { ...seen, problem: text });
   // Before the agent hears of it: it asks again at once.
-  if (code === "credential_refused") await freshKey(model);
+  const another = code === "credential_refused" && (await hasAnother(model, key));
   response.writeHead(seen.status, headersBack(answer.headers));
   response.end(body);
-  if (seen.status === 400 && !spent)
-    return failed(model, { code: "agent_failed", text: problem, resetAt: null });
-  const resetAt = resetOf(answer.headers, body, clock.now());
-  const known: FailureCode = spent ? "quota_reached" : (code ?? "model_overloaded");
-  failed(model, { code: known, text: problem, resetAt });
+  if (another) return;
+  failed(model, seen.generates, {
+    code,
+    text,
+    resetAt: resetOf(answer.headers, body, clock.now()),
+  });
+}
+
+/** A limit of money, and a bad key, are told as a bad request by some; else that is the agent's own. */
+function codeOf(status: number, words: string): FailureCode {
+  if (status !== 400) return refusalCode(status, words) ?? "model_overloaded";
+  if (/credit balance|billing|quota/i.test(words)) return "quota_reached";
+  return /api key/i.test(words) ? "credential_refused" : "agent_failed";
 }
 
 async function passAnswer(
@@ -245,7 +268,7 @@ async function passAnswer(
   seen: Exchange,
   gone: AbortSignal,
 ) {
-  const tap = new AnswerTap();
+  const tap = new AnswerTap(String(answer.headers["content-type"] ?? ""));
   response.writeHead(seen.status, headersBack(answer.headers));
   response.flushHeaders();
   let problem = "";
@@ -269,10 +292,12 @@ async function passAnswer(
   if (problem && !error) response.destroy();
   else response.end();
   if (gone.aborted) return;
-  if (!problem) model.failing = null;
-  else {
+  if (problem) {
     const code = refusalCode(null, problem) ?? "model_overloaded";
-    failed(model, { code, text: problem, resetAt: null });
+    failed(model, seen.generates, { code, text: problem, resetAt: null });
+  } else if (seen.generates) {
+    model.failing = null;
+    model.renewed = false;
   }
 }
 
@@ -320,13 +345,18 @@ function note(
   model.on.fact({ type: "model", status, firstByteMs, durationMs, retry, problem: told });
 }
 
-/** One more failure in a row; so many, or of such a kind, that the agent is ended. */
-function failed(model: Model, cut: Cut) {
+/** One more failure of the same kind in a row; so many, or of such a kind, that the agent is ended. */
+function failed(model: Model, generates: boolean, cut: Cut) {
+  // That a service lists no models, or counts no tokens, is nothing to end a run for.
+  if (!generates && cut.code !== "credential_refused") return;
   const now = model.clock.now();
-  const { since, count } = model.failing ?? { since: now, count: 0 };
-  model.failing = { since, count: count + 1, cut };
+  const same = model.failing?.cut.code === cut.code ? model.failing : null;
+  model.failing = { since: same?.since ?? now, count: (same?.count ?? 0) + 1, cut };
   if (isHopeless(model.failing, now, model.settings.patienceMs)) end(model, cut);
 }
+
+/** So many at least, however long they took: between two of them an agent may have worked for an hour. */
+const patientMin = 3;
 
 function isHopeless(
   { since, count, cut }: NonNullable<Model["failing"]>,
@@ -335,18 +365,20 @@ function isHopeless(
 ): boolean {
   if (cut.code === "credential_refused") return count >= refusedMax;
   if (cut.code === "model_unknown") return count >= unknownMax;
-  if (cut.code === "quota_reached" && cut.resetAt !== null && cut.resetAt - now > soonMs)
-    return true;
-  return count >= failuresMax || now - since > patienceMs;
+  const far = cut.resetAt !== null && cut.resetAt - now > soonMs;
+  if (cut.code === "quota_reached" && far) return true;
+  return count >= failuresMax || (count >= patientMin && now - since > patienceMs);
 }
 
-/** A command may print another one; then the next request has it. */
-async function freshKey(model: Model) {
-  const another = await model.credential.refused().catch(() => false);
-  if (another) model.failing = null;
+/** A command may print another one; then the next request has it. Once, until a model has answered. */
+async function hasAnother(model: Model, used: string | null): Promise<boolean> {
+  if (used === null || model.renewed) return false;
+  const another = await model.credential.refused(used).catch(() => false);
+  if (another) model.renewed = true;
+  return another;
 }
 
-export function end(model: Model, cut: Cut) {
+function end(model: Model, cut: Cut) {
   if (model.ended) return;
   model.ended = cut;
   model.on.cut(cut);

@@ -5,12 +5,14 @@ const aheadMsMax = 35 * 24 * 3_600_000;
 
 /**
  * When a service says that it takes requests again, in milliseconds since 1970; null: it does not say.
- * Anthropic's `anthropic-ratelimit-*-reset`, OpenAI's `x-ratelimit-reset-*` and `resets_at`, Gemini's
+ * Anthropic's `anthropic-ratelimit-unified-reset`, OpenAI's `x-ratelimit-reset-*` and `resets_at`, Gemini's
  * `retryDelay`, and HTTP's own `retry-after`.
  */
 export function resetOf(headers: Headers, body: string, now: number): number | null {
   const header = (name: string): string => String(headers[name] ?? "");
-  const seconds = Number(header("anthropic-ratelimit-unified-reset"));
+  // It names the end of the window also when only a burst was too fast.
+  const rejected = header("anthropic-ratelimit-unified-status") === "rejected";
+  const seconds = rejected ? Number(header("anthropic-ratelimit-unified-reset")) : 0;
   const told = /"resets_at"\s*:\s*(\d{9,11})/.exec(body)?.[1];
   const left = /"resets_in_seconds"\s*:\s*(\d+)/.exec(body)?.[1];
   const delay = /"retryDelay"\s*:\s*"([\d.]+)s"/.exec(body)?.[1];

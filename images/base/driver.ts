@@ -16,6 +16,10 @@ import type { DriverSettings } from "./task.ts";
 const gateway = { host: "127.0.0.1", port: 3128 };
 /** How long an agent that has said its last may take to end by itself. */
 const exitMsMax = 20_000;
+/** How long an agent that has ended may be read. */
+const drainMs = 1_000;
+/** What was said within this time before a turn's end may begin another one. */
+const saidLatelyMs = 2_000;
 /** Between closing its stdin, asking it to end, and ending it. */
 const askedMs = 3_000;
 /** A line longer than this is not looked at; it is passed on all the same. */
@@ -26,10 +30,12 @@ const [settingsText = "{}", ...command] = process.argv.slice(2);
 const settings = JSON.parse(settingsText) as DriverSettings;
 const promptFile = process.env.TRIMO_PROMPT_FILE ?? "/run/trimo/prompt";
 
-const say = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const [file = "", ...args] = command;
 const child = spawn(file, args, { stdio: ["pipe", "pipe", "inherit"] });
 child.stdin?.on("error", () => {});
+/** Lines of our own come between the agent's, never into one. */
+let lineOpen = false;
+const own: string[] = [];
 const exited = new Promise<number>((resolve) => {
   child.on("error", (error) => {
     say({ trimo: "error", message: error.message });
@@ -37,14 +43,34 @@ const exited = new Promise<number>((resolve) => {
   });
   child.on("exit", (exit, signal) => {
     if (signal) say({ trimo: "error", message: `${file} was ended by ${signal}` });
-    resolve(exit ?? 1);
+    // What it had printed is read first; a process it left behind may hold the pipe open.
+    const done = () => resolve(exit ?? 1);
+    child.once("close", done);
+    setTimeout(done, drainMs);
   });
 });
 
 process.exitCode = settings.kind === "acp" ? await driveAcp() : await driveStreamJson();
+lineOpen = false;
+say(null);
 process.stdout.write("", () => process.exit());
 
-/** The whole turn is over when a result comes, and nothing was said since. */
+function say(line: object | null) {
+  if (line) own.push(`${JSON.stringify(line)}\n`);
+  if (!lineOpen) for (const text of own.splice(0)) process.stdout.write(text);
+}
+
+/** What the agent prints, as it is. */
+function passOn(chunk: Buffer) {
+  process.stdout.write(chunk);
+  lineOpen = chunk.at(-1) !== 10;
+  say(null);
+}
+
+/**
+ * A result ends a turn. When nothing follows it, that was the last: then stdin is closed. What was said
+ * shortly before may begin another turn, which has a result of its own.
+ */
 async function driveStreamJson(): Promise<number> {
   const send = (text: string) =>
     child.stdin?.write(
@@ -52,29 +78,44 @@ async function driveStreamJson(): Promise<number> {
     );
   send(readFileSync(promptFile, "utf8"));
   const listening = new AbortController();
-  void listen(listening.signal, send);
-  let finished = false;
+  let saidAt = 0;
+  void listen(listening.signal, (text) => {
+    saidAt = Date.now();
+    send(text);
+  });
+  let finishedAt = 0;
+  child.stdout?.on("data", passOn);
   onLines(child, (line) => {
-    if (!line.includes('"result"')) return;
-    if ((parse(line) as { type?: unknown } | null)?.type !== "result") return;
-    finished = true;
+    const type = /"type"\s*:\s*"(?:system|assistant|user|result)"/.test(line)
+      ? (parse(line) as { type?: unknown } | null)?.type
+      : null;
+    if (type === "result") finishedAt = Date.now();
+    // Notes of the session's may follow a result; words of a turn mean that there is another one.
+    else if (type === "assistant" || type === "user") finishedAt = 0;
+  });
+  const over = async () => {
+    // Longer where something was said just before: its turn may be about to begin.
+    const quietMs = () => (finishedAt - saidAt < saidLatelyMs ? saidLatelyMs : 0);
+    await once(() => finishedAt > 0 && Date.now() - finishedAt >= quietMs());
     listening.abort();
     child.stdin?.end();
-  });
-  child.stdout?.pipe(process.stdout, { end: false });
-  const exit = await Promise.race([exited, once(() => finished).then(() => lingered())]);
+    return await lingered(() => finishedAt > 0);
+  };
+  const exit = await Promise.race([exited, over()]);
   listening.abort();
   return exit;
 }
 
 /** Its exit, or 0 when it said its last and does not end. */
-async function lingered(): Promise<number> {
-  const late = pause(exitMsMax).then(() => {
+async function lingered(finished: () => boolean): Promise<number> {
+  const late = async () => {
+    for (let quietMs = 0; quietMs < exitMsMax; quietMs = finished() ? quietMs + 100 : 0)
+      await pause(100);
     say({ trimo: "notice", message: "the agent did not end after its last word; it was ended" });
     child.kill("SIGKILL");
     return 0;
-  });
-  return await Promise.race([exited, late]);
+  };
+  return await Promise.race([exited, late()]);
 }
 
 type Message = {
@@ -101,7 +142,7 @@ async function driveAcp(): Promise<number> {
     });
   onLines(child, (line) => {
     const message = parse(line) as Message | null;
-    if (!message) return void process.stdout.write(`${line}\n`);
+    if (!message) return say({ trimo: "line", text: line.slice(0, 2_000) });
     if (message.method === undefined) return void waiting.get(Number(message.id))?.(message);
     if (message.id !== undefined) return void write({ id: message.id, ...answerTo(message) });
     if (message.method === "session/update" && !replaying)

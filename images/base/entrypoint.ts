@@ -248,6 +248,8 @@ async function bootServices(task: Task, services: Services) {
 }
 
 const home = "/home/agent";
+/** What tar says when it was asked for more than there is. */
+const expected = /Not found in archive|Exiting with failure status/;
 
 /** Its files and memory in place; the command line for what came of that. */
 async function readied(task: Task): Promise<string[]> {
@@ -282,16 +284,22 @@ async function restoreMemory({ key, paths }: Task["memory"]): Promise<string | n
       const [file = "", ...flags] = asUser;
       const tar = ["/bin/tar", "-x", "-C", home, "-f", "-", "--no-same-owner"];
       const child = spawn(file, [...flags, ...tar, "--", ...paths], {
-        stdio: ["pipe", "ignore", "ignore"],
+        stdio: ["pipe", "ignore", "pipe"],
+      });
+      let said = "";
+      child.stderr.on("data", (chunk) => {
+        said = `${said}${chunk}`.slice(-tailBytes);
       });
       child.stdin.on("error", () => {});
       response.on("error", () => child.kill("SIGKILL"));
       response.pipe(child.stdin);
       child.on("error", () => resolve("tar could not be started"));
-      // 2: some of the names were not in it, which is as it should be.
-      child.on("close", (exit) =>
-        resolve(exit === 0 || exit === 2 ? null : "its archive could not be unpacked"),
-      );
+      child.on("close", (exit) => {
+        // That some of the names are not in it is as it should be.
+        const wrong = said.split("\n").filter((line) => line && !expected.test(line));
+        const whole = exit === 0 || (exit === 2 && wrong.length === 0);
+        resolve(whole ? null : "its archive could not be unpacked");
+      });
     });
     asked.on("error", (error) => resolve(error.message));
     asked.end();
@@ -318,11 +326,12 @@ async function takeMemory({ memory }: Task) {
     );
     sent.on("error", (error) => resolve(error.message));
     child.on("error", (error) => resolve(error.message));
-    child.stdout.pipe(sent);
+    child.stdout.pipe(sent, { end: false });
     child.on("close", (exit) => {
       clearTimeout(timer);
-      // Half of it must not be taken for all.
-      if (exit === null) sent.destroy(new Error("it could not be read in time"));
+      // Half of it must not be taken for all. 1: a file changed while it was read.
+      if (exit === 0 || exit === 1) sent.end();
+      else sent.destroy(new Error("it could not be read"));
     });
   });
   if (problem) write({ type: "notice", text: `the agent's session is not kept: ${problem}` });

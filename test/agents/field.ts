@@ -70,6 +70,10 @@ export async function startField(names: string[], more: DaemonYml = {}) {
         timeout_seconds: fault === "hang" ? 2 : 60,
       };
     }
+  // Codex' own login, with a key of OpenAI's that nobody has.
+  const login = join(rig.folder, "auth.json");
+  writeFileSync(login, JSON.stringify({ OPENAI_API_KEY: "exposed-login-0123456789abcdef" }));
+  agents.exposed = { adapter: "codex", expose: true, login, image };
   const yml = {
     slots: 3,
     limits: { memory: "1536m", cpus: 2, pids: 600, minutes: 6 },

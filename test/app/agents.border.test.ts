@@ -72,7 +72,14 @@ describe("/trimo tell", () => {
     await talk.github.comment("ben", at, issue, "/trimo tell");
     await talk.said(at, issue, "Say what");
     expect(await runsOf(at)).toHaveLength(1);
+    // The first was heard, the second not: it is the next run.
+    await studio.tell(job, { type: "told", id: 1, by: "ben", text: "Mention the moon." });
     await talk.finish(studio, job);
+    await talk.said(at, issue, "What ana said came too late for the agent of run 1", "run 2");
+    const next = await studio.work("claude");
+    expect(next.prompt).toContain("agent=x is a word like any other");
+    expect(next.prompt).not.toContain("Mention the moon");
+    await talk.finish(studio, next);
   });
 
   test("is a corrective run where nobody hears it, and the answer says so", async () => {
@@ -99,7 +106,7 @@ describe("a quota that is used up", () => {
     await talk.github.label("ana", at, other, "trimo:claude");
     await until("the other run", async () => (await runsOf(at)).length === 2);
     await quota(job, Date.now() + 2 * 3_600_000, ["claude"]);
-    await talk.said(at, issue, "❌ **Run 1**", "quota_reached", "goes on by itself");
+    await talk.said(at, issue, "❌ **Run 1**", "quota_reached", "Where a run goes on for it");
     await talk.said(at, issue, "⏳ **Run 2**", "waiting for quota · starts in about 2 h");
     await talk.said(
       at,

@@ -133,6 +133,7 @@ const view: fc.Arbitrary<RunView> = fc
       wish: "",
       composed: one.text,
       handover: one.text,
+      askedImage: null,
       fresh: false,
       fallback: [],
       steers: one.changed,

@@ -359,7 +359,19 @@ test("a key that is not there, or is more than one word, is said without a word 
 });
 
 test.each([
-  [{ "anthropic-ratelimit-unified-reset": "1795350000" }, "", 1_795_350_000_000],
+  [
+    {
+      "anthropic-ratelimit-unified-reset": "1795350000",
+      "anthropic-ratelimit-unified-status": "rejected",
+    },
+    "",
+    1_795_350_000_000,
+  ],
+  [
+    { "anthropic-ratelimit-unified-reset": "1795350000", "retry-after": "5" },
+    "",
+    1_795_300_005_000,
+  ],
   [{ "retry-after": "30" }, "", 1_795_300_030_000],
   [{ "retry-after": "Sat, 21 Nov 2026 22:27:00 GMT" }, "", 1_795_300_020_000],
   [{ "x-ratelimit-reset-tokens": "6m0s" }, "", 1_795_300_360_000],
@@ -367,7 +379,14 @@ test.each([
   [{}, '{"error":{"type":"usage_limit_reached","resets_at":1795310000}}', 1_795_310_000_000],
   [{}, '{"error":{"details":[{"retryDelay":"34.5s"}]}}', 1_795_300_034_500],
   [{ "retry-after": "-1" }, "", null],
-  [{ "anthropic-ratelimit-unified-reset": "99999999999" }, "", null],
+  [
+    {
+      "anthropic-ratelimit-unified-reset": "99999999999",
+      "anthropic-ratelimit-unified-status": "rejected",
+    },
+    "",
+    null,
+  ],
 ])("a reset is read from %j %s", (headers, body, expected) => {
   expect(resetOf(headers, body, 1_795_300_000_000)).toBe(expected);
 });

@@ -108,5 +108,5 @@ async function imageFor(agent: RealAgent, say: (line: string) => void): Promise<
   const base = (await imageLabels(docker, baseImage))?.[sourceLabel];
   if ((await imageLabels(docker, image))?.[sourceLabel] === base) return image;
   say(`building ${image}, with ${agent} from npm's package`);
-  return await buildAgentImage(docker, [agent], () => {}, new AbortController().signal);
+  return await buildAgentImage(docker, [agent], {}, () => {}, new AbortController().signal);
 }
