@@ -77,8 +77,8 @@ const outcomes = {
 };
 /** Everything that root can read in the containers: environments, command lines, memory's files, disk. */
 function keysInside(): string[] {
-  const look = `cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -a canary
-grep -rlaE canary / --exclude-dir=proc --exclude-dir=sys --exclude-dir=dev 2>/dev/null; true`;
+  const look = `cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -aE 'canary(-of|_fault)'
+grep -rlaE 'canary(-of|_fault)' / --exclude-dir=proc --exclude-dir=sys --exclude-dir=dev --exclude-dir=agents 2>/dev/null; true`;
   return running()
     .flatMap((id) => docker("exec", "-u", "0", id, "/bin/sh", "-c", look))
     .filter((line) => !line.includes("grep"));

@@ -5,13 +5,31 @@ import { visible } from "../../app/spoken.ts";
 // What each comment comes to. A Markdown parser decides; what a reader of the page does not see as
 // words at the start of a line says nothing to Trimo.
 
-type Outcome = { name: string; prompt?: string; agent?: string | null; image?: string | null };
+type Outcome = {
+  fresh?: boolean;
+  name: string;
+  prompt?: string;
+  agent?: string | null;
+  image?: string | null;
+};
 const understood: [string, Outcome][] = [
   // ── each command, bare ──
   ["/trimo run", { name: "run", prompt: "" }],
   ["/trimo fix", { name: "fix", prompt: "" }],
   ["/trimo continue", { name: "continue", prompt: "" }],
   ["/trimo retry", { name: "retry", prompt: "" }],
+  ["/trimo run fresh", { name: "run", fresh: true, prompt: "" }],
+  [
+    "/trimo run fresh: from the beginning",
+    { name: "run", fresh: true, prompt: "from the beginning" },
+  ],
+  ["/trimo run fresh agent=codex go", { name: "run", fresh: true, agent: "codex", prompt: "go" }],
+  ["/trimo run Fresh installs fail", { name: "run", fresh: false, prompt: "Fresh installs fail" }],
+  ["/trimo fix fresh", { name: "fix", fresh: false, prompt: "fresh" }],
+  [
+    "/trimo tell agent=x image=y stop",
+    { name: "tell", agent: null, prompt: "agent=x image=y stop" },
+  ],
   ["/trimo cancel", { name: "cancel", prompt: "" }],
   ["/trimo status", { name: "status", prompt: "" }],
   ["/trimo done", { name: "done", prompt: "" }],
