@@ -256,7 +256,7 @@ async function passRefusal(
 
 /** A limit of money, and a bad key, are told as a bad request by some; else that is the agent's own. */
 function codeOf(status: number, words: string): FailureCode {
-  if (status !== 400) return refusalCode(status, words) ?? "model_overloaded";
+  if (status !== 400) return refusalCode(status, "") ?? "agent_failed";
   if (/credit balance|billing|quota/i.test(words)) return "quota_reached";
   return /api key/i.test(words) ? "credential_refused" : "agent_failed";
 }
