@@ -91,7 +91,7 @@ function reader(before: Spent | null): Reader {
             words = (words + piece.replace(modeNote, "")).slice(-20_000);
             const counted = usageOf(update);
             if (!counted) return [];
-            spent = counted(spent);
+            spent = tell.plus(spent, counted);
             return [...spoken(), tell.usage(spent, nothingSpent)];
           }
           return [...spoken(), ...updateFacts(update, calls)];
@@ -182,20 +182,14 @@ function editFacts(update: tell.Row, call: Call): Fact[] {
 }
 
 /** Qwen tells with its words what they have cost. */
-function usageOf(update: tell.Row): ((spent: Spent) => Spent) | null {
+function usageOf(update: tell.Row): Spent | null {
   const used = tell.row(tell.row(update._meta).usage);
   if (used.inputTokens === undefined) return null;
   const cached = tell.number(used.cachedReadTokens);
-  const step = tell.spentOf(
+  return tell.spentOf(
     Math.max(0, tell.number(used.inputTokens) - cached),
     cached,
     tell.number(used.outputTokens),
     0,
   );
-  return (spent) => ({
-    inputTokens: spent.inputTokens + step.inputTokens,
-    cachedTokens: spent.cachedTokens + step.cachedTokens,
-    outputTokens: spent.outputTokens + step.outputTokens,
-    costMicroUsd: 0,
-  });
 }

@@ -113,5 +113,5 @@ function itemFacts(type: string, item: tell.Row): Fact[] {
 function spentBy(used: tell.Row): Spent {
   const cached = tell.number(used.cached_input_tokens);
   const input = Math.max(0, tell.number(used.input_tokens) - cached);
-  return { ...nothingSpent, ...tell.spentOf(input, cached, tell.number(used.output_tokens), 0) };
+  return tell.spentOf(input, cached, tell.number(used.output_tokens), 0);
 }

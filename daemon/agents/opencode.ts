@@ -141,10 +141,5 @@ function sum(spent: Spent, part: tell.Row): Spent {
     tell.number(tokens.output) + tell.number(tokens.reasoning),
     tell.number(part.cost),
   );
-  return {
-    inputTokens: spent.inputTokens + step.inputTokens,
-    cachedTokens: spent.cachedTokens + step.cachedTokens,
-    outputTokens: spent.outputTokens + step.outputTokens,
-    costMicroUsd: spent.costMicroUsd + step.costMicroUsd,
-  };
+  return tell.plus(spent, step);
 }

@@ -116,12 +116,7 @@ function ruleFacts(event: tell.Row, rule: Rule): Fact[] {
 function added(spent: Spent, event: tell.Row, rule: Rule): Spent {
   const of = (path: string | undefined) => (path === undefined ? 0 : tell.number(at(event, path)));
   const step = tell.spentOf(of(rule.input), of(rule.cached), of(rule.output), of(rule.usd));
-  return {
-    inputTokens: spent.inputTokens + step.inputTokens,
-    cachedTokens: spent.cachedTokens + step.cachedTokens,
-    outputTokens: spent.outputTokens + step.outputTokens,
-    costMicroUsd: spent.costMicroUsd + step.costMicroUsd,
-  };
+  return tell.plus(spent, step);
 }
 
 /** Rules that name an end are believed only when it came. */

@@ -1,6 +1,6 @@
 import type { FailureCode } from "../../app/protocol/failure.ts";
 import { countMax, type Fact, sayMax, targetMax } from "../../app/protocol/wire.ts";
-import { type AgentEnd, nothingSpent, type Problem, type Spent } from "./adapter.ts";
+import type { AgentEnd, Problem, Spent } from "./adapter.ts";
 
 // What the adapters have in common: from an agent's words to facts, without what may not be told.
 
@@ -138,8 +138,14 @@ export function usage(spent: Spent, before: Spent): Fact {
   };
 }
 
+export const plus = (a: Spent, b: Spent): Spent => ({
+  inputTokens: a.inputTokens + b.inputTokens,
+  cachedTokens: a.cachedTokens + b.cachedTokens,
+  outputTokens: a.outputTokens + b.outputTokens,
+  costMicroUsd: a.costMicroUsd + b.costMicroUsd,
+});
+
 export const spentOf = (input: number, cached: number, output: number, usd: number): Spent => ({
-  ...nothingSpent,
   inputTokens: Math.round(input),
   cachedTokens: Math.round(cached),
   outputTokens: Math.round(output),

@@ -290,6 +290,7 @@ test("writes wait for another process's lock and are all there afterwards", asyn
   const script = `
     const { default: Database } = await import("libsql");
     const db = new Database(${JSON.stringify(join(folder, "app.db"))});
+    db.exec("PRAGMA busy_timeout = 10000");
     for (let i = 0; i < 20; i++) {
       db.exec("BEGIN IMMEDIATE");
       await new Promise((r) => setTimeout(r, 15));
