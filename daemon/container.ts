@@ -48,7 +48,9 @@ export async function startContainer(
   return await translated(async () => {
     const container = await docker.createContainer(spec);
     try {
-      const stdin = await container.attach({ stream: true, stdin: true, hijack: true });
+      const stdin = await hijacked((abortSignal) =>
+        container.attach({ stream: true, stdin: true, hijack: true, abortSignal }),
+      );
       stdin.on("error", () => {});
       await container.start();
       return {
@@ -77,9 +79,25 @@ export async function openExec(container: Container, command: string[]): Promise
       AttachStderr: true,
       WorkingDir: "/",
     });
-    const stream = await exec.start({ hijack: true, stdin: true });
+    const stream = await hijacked((abortSignal) =>
+      exec.start({ hijack: true, stdin: true, abortSignal }),
+    );
     return { input: stream, output: demultiplexed(stream) };
   });
+}
+
+/**
+ * A connection that becomes a stream. Refused, its request is ended here: docker-modem leaves one with
+ * stdin open, and with it the socket, for as long as the process lives.
+ */
+async function hijacked<T>(open: (abortSignal: AbortSignal) => Promise<T>): Promise<T> {
+  const refused = new AbortController();
+  try {
+    return await open(refused.signal);
+  } catch (error) {
+    refused.abort();
+    throw error;
+  }
 }
 
 /** Stdout out of Docker's framing (type, 3 zeros, length, payload), heeding back-pressure. */
