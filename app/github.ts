@@ -131,6 +131,7 @@ export type Workspace = {
     name?: string,
   ): Promise<number>;
   updateCheck(repository: string, id: number, body: CheckBody): Promise<void>;
+  /** A comment of the App's own that holds these words. */
   findComment(
     repository: string,
     issue: number,
@@ -183,19 +184,20 @@ export function createGitHub(config: Config, log: Logger): GitHub {
       request: { fetch: fetchInTime },
     })) as typeof ProbotOctokit,
   });
-  let author: Promise<Author> | undefined;
   const octokit = (installation?: number) => probot.auth(installation);
+  let known: Promise<Author> | undefined;
+  const author = () => {
+    known ??= readAuthor().catch((error) => {
+      known = undefined;
+      throw error;
+    });
+    return known;
+  };
   return {
     appId: config.appId,
     installations: () => listInstallations(octokit),
-    author() {
-      author ??= readAuthor().catch((error) => {
-        author = undefined;
-        throw error;
-      });
-      return author;
-    },
-    workspace: (id) => createWorkspace(config, octokit, id),
+    author,
+    workspace: (id) => createWorkspace(config, octokit, id, author),
     deliveries: (since) => listDeliveries(octokit, since),
     async redeliver(id) {
       await call(async () =>
@@ -231,7 +233,12 @@ function fetchInTime(url: string, options: RequestInit = {}): Promise<Response> 
 
 type Connect = (installation?: number) => Promise<Octokit>;
 
-function createWorkspace(config: Config, connect: Connect, id: number): Workspace {
+function createWorkspace(
+  config: Config,
+  connect: Connect,
+  id: number,
+  author: () => Promise<Author>,
+): Workspace {
   const api = async <T>(work: (octokit: Octokit) => Promise<T>): Promise<T> =>
     call(async () => await work(await connect(id)));
   return {
@@ -443,9 +450,13 @@ function createWorkspace(config: Config, connect: Connect, id: number): Workspac
       }),
     findComment: (repository, issue, marker, since) =>
       api(async (o) => {
+        // A person who quotes a comment of ours quotes its marker too.
+        const me = await author();
         const where = { ...split(repository), issue_number: issue, since, per_page: 100 };
         for await (const page of o.paginate.iterator(o.rest.issues.listComments, where)) {
-          const found = page.data.find((comment) => comment.body?.includes(marker));
+          const found = page.data.find(
+            ({ user, body }) => user?.login === me.name && body?.includes(marker),
+          );
           if (found) return found.id;
         }
         return null;
