@@ -2,6 +2,7 @@ import { createPrivateKey } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { githubsWritesPerMinute } from "./write-pace.ts";
 
 /** The app's validated settings. */
 export type Config = {
@@ -18,6 +19,8 @@ export type Config = {
   publicUrl: string | null;
   databaseUrl: string;
   databaseAuthToken: string | undefined;
+  /** How many comments and pull requests GitHub takes in a minute, with room; all other pace follows. */
+  writesPerMinute: number;
   logLevel: string;
 };
 
@@ -54,6 +57,11 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
   const protocol = env.GHE_PROTOCOL?.trim() || "https";
   if (!["http", "https"].includes(protocol))
     problems.push(`GHE_PROTOCOL is "${protocol}": it must be http or https.`);
+  const writesPerMinute = Number(env.TRIMO_WRITES_PER_MINUTE?.trim() || githubsWritesPerMinute);
+  if (!(Number.isInteger(writesPerMinute) && writesPerMinute >= 1 && writesPerMinute <= 6_000))
+    problems.push(
+      `TRIMO_WRITES_PER_MINUTE is "${env.TRIMO_WRITES_PER_MINUTE}": it must be a number from 1 to 6000.`,
+    );
   const logLevel = env.LOG_LEVEL?.trim() || "info";
   if (!logLevels.includes(logLevel))
     problems.push(`LOG_LEVEL is "${logLevel}": it must be one of ${logLevels.join(", ")}.`);
@@ -79,6 +87,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     publicUrl: publicUrl?.replace(/\/$/, "") ?? null,
     databaseUrl: databaseUrl ?? `file:${join(data, "app.db")}`,
     databaseAuthToken: env.TRIMO_DATABASE_AUTH_TOKEN?.trim() || undefined,
+    writesPerMinute,
     logLevel,
   };
 }

@@ -59,7 +59,7 @@ export async function startApp(config: Config, log: Logger): Promise<App> {
   const sweep = { db, github, clock, wake, log };
   const loops = [
     runDeliveries(db, inbox, github, clock, wake, log, stop.signal),
-    runReports({ ...parts, log, links }, stop.signal),
+    runReports({ ...parts, log, links }, config.writesPerMinute, stop.signal),
     runSchedules({ ...parts, log }, stop.signal),
     sweepLeases(sweep, stop.signal),
     sweepDeliveries(sweep, stop.signal),

@@ -30,12 +30,13 @@ const refusalsMax = 3;
 const lowPauseMs = 60_000;
 
 /** Makes GitHub look as the rows say: one writer a workspace, until `signal` aborts. */
-export async function runReports(parts: Parts, signal: AbortSignal) {
+export async function runReports(parts: Parts, writesPerMinute: number, signal: AbortSignal) {
   const writers = new Map<number, Promise<void>>();
   // Kept while the process lives: a pace begun anew at each wake would be none.
   const workspaces = new Map<number, Paced>();
   const paceOf = (id: number) => {
-    const known = workspaces.get(id) ?? paced(parts.github.workspace(id), parts.clock, signal);
+    const known =
+      workspaces.get(id) ?? paced(parts.github.workspace(id), writesPerMinute, parts.clock, signal);
     workspaces.set(id, known);
     return known;
   };

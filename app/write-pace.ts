@@ -9,6 +9,8 @@ import type { Clock } from "./protocol/pace.ts";
  */
 const content = { burst: 10, first: 2, perSecond: 1, hourBurst: 250, perHour: 220 };
 const other = { burst: 15, first: 8, perSecond: 1.5, hourBurst: 2_000, perHour: 2_000 };
+/** What `content` allows in a minute: the setting's default. */
+export const githubsWritesPerMinute = 70;
 /** With less than this part of the hour left, what only shows progress waits. */
 const lowPart = 0.25;
 
@@ -35,11 +37,20 @@ export type Paced = {
   low(): boolean;
 };
 
-/** The same doors, with every write waiting for its turn. */
-export function paced(workspace: Workspace, clock: Clock, signal: AbortSignal): Paced {
+/**
+ * The same doors, with every write waiting for its turn. With another `perMinute` than github.com's all
+ * of the pace is faster or slower in proportion.
+ */
+export function paced(
+  workspace: Workspace,
+  perMinute: number,
+  clock: Clock,
+  signal: AbortSignal,
+): Paced {
+  const factor = perMinute / githubsWritesPerMinute;
   const take = {
-    content: createPace(content, clock, signal),
-    other: createPace(other, clock, signal),
+    content: createPace(content, factor, clock, signal),
+    other: createPace(other, factor, clock, signal),
   };
   const doors = new Proxy(workspace, {
     get(target, name: keyof Workspace) {
@@ -68,15 +79,16 @@ type Rate = {
 };
 
 /** Two token buckets: a burst refilled each second, and the hour's share. */
-function createPace(rate: Rate, clock: Clock, signal: AbortSignal) {
-  const { burst, first, perSecond, hourBurst, perHour } = rate;
-  const second = { left: first, most: burst, perMs: perSecond / 1_000, at: clock.now() };
-  const hour = {
-    left: hourBurst,
-    most: hourBurst,
-    perMs: perHour / 3_600_000,
-    at: clock.now(),
-  };
+function createPace(rate: Rate, factor: number, clock: Clock, signal: AbortSignal) {
+  const at = clock.now();
+  const bucket = (left: number, most: number, perMs: number) => ({
+    left: Math.max(1, left * factor),
+    most: Math.max(1, most * factor),
+    perMs: perMs * factor,
+    at,
+  });
+  const second = bucket(rate.first, rate.burst, rate.perSecond / 1_000);
+  const hour = bucket(rate.hourBurst, rate.hourBurst, rate.perHour / 3_600_000);
   const buckets = [second, hour];
   const refill = () => {
     const now = clock.now();

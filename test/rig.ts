@@ -18,6 +18,9 @@ import { startStandIn } from "./github/standin.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
+/** The app's setting in tests that are not about GitHub's pace. */
+export const quick = { TRIMO_WRITES_PER_MINUTE: "700" };
+
 export type DaemonYml = Record<string, unknown>;
 export type Rig = Awaited<ReturnType<typeof startRig>>;
 
@@ -32,6 +35,8 @@ export async function startRig(options: {
   people?: Record<string, "admin" | "push" | "pull" | "triage">;
   githubPort?: number;
   appPort?: number;
+  /** The app writes no faster than github.com allows; else ten times as fast, so that tests need not wait. */
+  atGithubsPace?: boolean;
   /** `dist`: as an installed Trimo; needs `npm run build`. */
   from?: "sources" | "dist";
 }) {
@@ -48,6 +53,7 @@ export async function startRig(options: {
   const appEnv = (): Record<string, string | undefined> => ({
     ...process.env,
     ...github.env,
+    ...(options.atGithubsPace ? {} : quick),
     TRIMO_DATA: join(folder, "app"),
     PORT: String(appPort),
     LOG_LEVEL: process.env.TRIMO_TEST_LOG ?? "info",

@@ -42,6 +42,7 @@ describe("the app's settings", () => {
     ["GHE_PROTOCOL", "ftp", "http or https"],
     ["TRIMO_PUBLIC_URL", "trimo.example.com", "URL"],
     ["TRIMO_DATABASE_URL", "postgres://x", "URL"],
+    ["TRIMO_WRITES_PER_MINUTE", "0", "1 to 6000"],
     ["LOG_LEVEL", "loud", "one of"],
   ])("%s=%s is refused", (name, value, words) => {
     const { status, stderr } = trimo(["app"], { ...good, [name]: value });

@@ -9,7 +9,7 @@ let rig: Rig;
 let app: Program;
 
 beforeAll(async () => {
-  rig = await startRig({});
+  rig = await startRig({ atGithubsPace: true });
   const { repositories } = rig.github;
   await repositories.commitFile(repository, "main", "README.md", "# App\n", "Begin");
   const yml = "agent: hello\nverify: [test -e HELLO]\n";

@@ -12,7 +12,7 @@ import { startApp } from "../app/main.ts";
 import type { Job, Settle } from "../app/protocol/wire.ts";
 import { startStandIn } from "./github/standin.ts";
 import { Machine } from "./machine.ts";
-import { until } from "./rig.ts";
+import { quick, until } from "./rig.ts";
 
 // The app in this process before the stand-in; daemons are spoken by the test, without containers.
 
@@ -28,7 +28,7 @@ export async function startTalk(repositories: Record<string, string | null>) {
     await github.repositories.commitFile(fullName, "main", "README.md", "# Hi\n", "Begin");
     if (trimoYml !== null) await setTrimoYml(fullName, trimoYml);
   }
-  const env = { ...github.env, TRIMO_DATA: folder, PORT: "0" };
+  const env = { ...github.env, ...quick, TRIMO_DATA: folder, PORT: "0" };
   const log = pino({ level: process.env.TRIMO_TEST_LOG ?? "silent" });
   const app = await startApp(readConfig(env as never), log);
   const url = `http://127.0.0.1:${app.port}`;

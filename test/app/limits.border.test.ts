@@ -61,7 +61,11 @@ beforeAll(async () => {
   const real = createGitHub(config, log);
   const links = { run: (id: string) => `http://x/${id}`, pull: () => "http://x" };
   const permissions = createPermissions(real, clock);
-  void runReports({ db, github: real, permissions, clock, wake, log, links }, stop.signal);
+  void runReports(
+    { db, github: real, permissions, clock, wake, log, links },
+    config.writesPerMinute,
+    stop.signal,
+  );
 });
 afterAll(async () => {
   stop.abort();
@@ -154,4 +158,26 @@ test("a permission that was taken away is tried, given up and kept with its reas
     await pass(5_000);
     return (await github.comments(repository, issue))[0]?.body.includes("⏹️");
   });
+});
+
+test.each([
+  ["had no effect", "before"],
+  ["had its effect", "after"],
+] as const)("a comment whose request %s is there once; a person's quotation of it is not taken for it", async (_how, at) => {
+  const issue = await github.openIssue("ana", repository, "Quoted", "");
+  const subject = `quoted-${at}`;
+  await github.comment("ana", repository, issue, `> <!-- trimo:reply=${subject} -->\n> word`);
+  github.state.faults.push({ when: /^POST .*comments$/, times: 1, at, status: 502 });
+  await db.write((tx) =>
+    wantOnce(tx, now, 77, "reply", subject, { repository, issue, body: "word" }),
+  );
+  wake.emit("reports", 77);
+  await until("it to be written", async () => {
+    await pass(2_000);
+    return (await nextDue(db, 77)) === null;
+  });
+  const bots = (await github.comments(repository, issue)).filter(
+    (one) => one.user.login === "trimo[bot]",
+  );
+  expect(bots.map((one) => one.body.split("\n")[1])).toEqual(["word"]);
 });

@@ -20,7 +20,12 @@ export async function benchDispatch(rounds: number) {
     fullName: `bench/files-${files}`,
     source: repository(folder, files),
   }));
-  const rig = await startRig({ repositories, people: { ana: "admin" }, from: "dist" });
+  const rig = await startRig({
+    repositories,
+    people: { ana: "admin" },
+    from: "dist",
+    atGithubsPace: true,
+  });
   try {
     const app = await rig.startApp();
     const first = "date +%s%N > FIRST";

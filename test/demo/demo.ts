@@ -29,6 +29,7 @@ async function main() {
     ? await agentCast(options.agent, (line) => screen.line(`· ${line}`))
     : scriptCast();
   const rig = await startRig({
+    atGithubsPace: true,
     repositories: [{ fullName, source: options.repo }],
     people: { ana: "admin" },
   });
