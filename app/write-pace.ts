@@ -1,3 +1,4 @@
+import { githubsWritesPerMinute } from "./config.ts";
 import type { Workspace } from "./github.ts";
 import type { Clock } from "./protocol/pace.ts";
 
@@ -9,8 +10,6 @@ import type { Clock } from "./protocol/pace.ts";
  */
 const content = { burst: 10, first: 2, perSecond: 1, hourBurst: 250, perHour: 220 };
 const other = { burst: 15, first: 8, perSecond: 1.5, hourBurst: 2_000, perHour: 2_000 };
-/** What `content` allows in a minute: the setting's default. */
-export const githubsWritesPerMinute = 70;
 /** With less than this part of the hour left, what only shows progress waits. */
 const lowPart = 0.25;
 

@@ -34,6 +34,7 @@ const clock = {
       const look = () => {
         if (now < at && !signal.aborted) return;
         sleeping.delete(look);
+        signal.removeEventListener("abort", look);
         resolve();
       };
       sleeping.add(look);
