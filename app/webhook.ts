@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { and, asc, eq, inArray, lt, lte, min, ne, sql } from "drizzle-orm";
 import type { Logger } from "pino";
-import type { Database, Tx } from "./database.ts";
+import type { Database } from "./database.ts";
 import { type GitHub, GitHubError } from "./github.ts";
 import { backoffMs, type Clock } from "./protocol/pace.ts";
 import { deliveries } from "./schema.ts";
@@ -15,7 +15,10 @@ const attemptsMax = 5;
 const batchMax = 100;
 /** Turns of the event loop that a commit waits while more arrive. */
 const gatherTurns = 20;
-/** How long the worker lets a storm of new deliveries go first. */
+/** So many deliveries in one commit are a storm, for as long after it. */
+const stormLeast = 4;
+const stormMs = 20;
+/** How long the worker lets a storm go first. */
 const yieldMs = 10;
 const yieldMsMax = 500;
 /** And of one look of the worker. */
@@ -38,7 +41,6 @@ export function webhookListener(
   inbox: Inbox,
   github: GitHub,
   clock: Clock,
-  wake: Wake,
   log: Logger,
 ): WebhookListener {
   return (request, response) => {
@@ -73,10 +75,7 @@ export function webhookListener(
     if (body === null) return refused(413, "A delivery is at most 25 MB.");
     if (!(await github.verify(body, signature)))
       return refused(401, "The signature does not fit the body: is WEBHOOK_SECRET the App's?");
-    const at = clock.now();
-    const state = "pending" as const;
-    await inbox.put({ guid, event, payload: body, receivedAt: at, dueAt: at, state });
-    wake.emit("deliveries");
+    await inbox.put({ guid, event, payload: body, at: clock.now() });
     return { status: 202, text: "stored" };
   }
 }
@@ -94,21 +93,24 @@ async function readBody(request: IncomingMessage): Promise<string | null> {
   return Buffer.concat(chunks).toString("utf8");
 }
 
-type Row = typeof deliveries.$inferInsert;
+type Row = { guid: string; event: string; payload: string; at: number };
 export type Inbox = {
   put(row: Row): Promise<void>;
-  /** Whether somebody waits for their 202. */
-  busy(): boolean;
+  /** Whether many wait for their 202, or did a moment ago. */
+  stormy(): boolean;
 };
 
 /**
  * Stores deliveries, those that come while one commit is under way together in the next: a commit waits
- * for the disk, and a storm of labels is a hundred deliveries in a second. Resolves when it is durable.
+ * for the disk, and a storm of labels is a hundred deliveries in a second. Resolves when it is durable,
+ * and wakes who handles them.
  */
-export function createInbox(db: Database): Inbox {
+export function createInbox(db: Database, clock: Clock, wake: Wake): Inbox {
   type Waiting = { row: Row; resolve: () => void; reject: (error: unknown) => void };
   let waiting: Waiting[] = [];
   let writing = false;
+  let stormUntil = 0;
+  const store = createStore(db);
   const drain = async () => {
     writing = true;
     while (waiting.length > 0) {
@@ -123,16 +125,17 @@ export function createInbox(db: Database): Inbox {
       await storeAll(batch).catch(async () => {
         for (const one of batch) await storeAll([one]).catch((error) => one.reject(error));
       });
+      if (batch.length >= stormLeast) stormUntil = clock.now() + stormMs;
+      wake.emit("deliveries");
     }
     writing = false;
   };
   const storeAll = async (batch: Waiting[]) => {
-    const rows = batch.map((one) => one.row);
-    await db.write((tx) => store(tx, rows));
+    await store(batch.map((one) => one.row));
     for (const one of batch) one.resolve();
   };
   return {
-    busy: () => writing,
+    stormy: () => clock.now() < stormUntil,
     put: (row) =>
       new Promise((resolve, reject) => {
         waiting.push({ row, resolve, reject });
@@ -141,21 +144,50 @@ export function createInbox(db: Database): Inbox {
   };
 }
 
-/** Once a number; one that had failed for good is taken up again when GitHub sends it again. */
-async function store(tx: Tx, rows: Row[]) {
-  await tx
-    .insert(deliveries)
-    .values(rows)
-    .onConflictDoUpdate({
-      target: deliveries.guid,
-      set: {
-        state: "pending",
-        payload: sql`excluded.payload`,
-        attempts: 0,
-        dueAt: sql`excluded.due_at`,
-      },
-      setWhere: eq(deliveries.state, "failed"),
-    });
+/**
+ * Once a number; one that had failed for good is taken up again when GitHub sends it again. One statement
+ * for each count of rows: to make it takes as long as to run it.
+ */
+function createStore(db: Database): (rows: Row[]) => Promise<void> {
+  const statements = new Map<number, ReturnType<Database["statement"]>>();
+  const made = (count: number) =>
+    db.statement((writer) =>
+      writer
+        .insert(deliveries)
+        .values(
+          Array.from({ length: count }, (_, i) => ({
+            guid: sql.placeholder(`guid${i}`),
+            event: sql.placeholder(`event${i}`),
+            payload: sql.placeholder(`payload${i}`),
+            state: "pending" as const,
+            receivedAt: sql.placeholder(`at${i}`),
+            dueAt: sql.placeholder(`at${i}`),
+          })),
+        )
+        .onConflictDoUpdate({
+          target: deliveries.guid,
+          set: {
+            state: "pending",
+            payload: sql`excluded.payload`,
+            attempts: 0,
+            dueAt: sql`excluded.due_at`,
+          },
+          setWhere: eq(deliveries.state, "failed"),
+        })
+        .prepare(),
+    );
+  return async (rows) => {
+    const statement = statements.get(rows.length) ?? made(rows.length);
+    statements.set(rows.length, statement);
+    const values: Record<string, string | number> = {};
+    for (const [i, { guid, event, payload, at }] of rows.entries()) {
+      values[`guid${i}`] = guid;
+      values[`event${i}`] = event;
+      values[`payload${i}`] = payload;
+      values[`at${i}`] = at;
+    }
+    await statement(values);
+  };
 }
 
 /** Hands stored deliveries to the handlers, in the order they came, until `signal` aborts. */
@@ -179,7 +211,7 @@ export async function runDeliveries(
     if (due.length > 0) {
       nudged.cancel();
       // GitHub waits for its answer, and gives up after ten seconds; what is stored waits better.
-      for (let ms = 0; inbox.busy() && ms < yieldMsMax; ms += yieldMs)
+      for (let ms = 0; inbox.stormy() && ms < yieldMsMax; ms += yieldMs)
         await clock.sleep(yieldMs, signal);
       await handleAll(db, github, clock, log, due, signal);
       continue;

@@ -1,13 +1,15 @@
 import { createHmac, generateKeyPairSync } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { eq } from "drizzle-orm";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readConfig } from "../../app/config.ts";
 import { openDatabase } from "../../app/database.ts";
 import { type App, startApp } from "../../app/main.ts";
 import { deliveries } from "../../app/schema.ts";
+import { until } from "../rig.ts";
 
 const secret = "it is a secret";
 const folder = mkdtempSync(join(tmpdir(), "trimo-webhook-"));
@@ -65,6 +67,45 @@ test("a signed delivery is stored under GitHub's number before it is acknowledge
   );
   expect(answers.map((answer) => answer.status)).toEqual([202, 202, 202, 202, 202]);
   expect((await stored()).filter((guid) => guid === "guid-1")).toHaveLength(1);
+});
+
+test("in a storm each is stored once; one that had failed for good is taken up again when GitHub sends it again", async () => {
+  const body = "{}";
+  const db = await openDatabase(`file:${join(folder, "app.db")}`, undefined);
+  const row = { event: "ping", payload: "", receivedAt: 1, dueAt: 1, attempts: 5, error: "x" };
+  await db.write((tx) =>
+    tx.insert(deliveries).values([
+      { ...row, guid: "again", state: "failed" },
+      { ...row, guid: "done", state: "handled" },
+    ]),
+  );
+  const guids = Array.from({ length: 150 }, (_, i) => `storm-${i % 140}`);
+  const answers = await Promise.all(
+    ["again", "done", ...guids].map((guid) => send(body, headers(body, guid))),
+  );
+  expect(answers.filter((answer) => answer.status !== 202)).toEqual([]);
+  expect((await stored()).filter((guid) => guid.startsWith("storm-"))).toHaveLength(140);
+  const about = async (guid: string) =>
+    (await db.read.select().from(deliveries).where(eq(deliveries.guid, guid)))[0];
+  await until("it to be handled", async () => (await about("again"))?.state === "handled");
+  expect(await about("again")).toMatchObject({ attempts: 0 });
+  expect(await about("done")).toMatchObject({ attempts: 5, dueAt: 1 });
+  db.close();
+});
+
+test("what is written comes home into the database's file when nobody waits for a commit", async () => {
+  // Until the first checkpoint everything, the tables too, is in the log.
+  const size = () => statSync(join(folder, "app.db")).size;
+  expect(size()).toBeLessThan(10_000);
+  const body = JSON.stringify({ zen: "x".repeat(2 ** 20) });
+  for (let i = 0; i < 34; i++) await send(body, headers(body, `large-${i}`));
+  await until("the checkpoint", () => size() > 100_000);
+  // A log that stayed long would be taken for much to do at each look.
+  let more = 0;
+  await until("the log to begin anew", async () => {
+    await send("{}", headers("{}", `small-${more++}`));
+    return statSync(join(folder, "app.db-wal")).size < 17 * 2 ** 20;
+  });
 });
 
 test("unsigned, forged and changed deliveries are refused with a sentence, and nothing is stored", async () => {
