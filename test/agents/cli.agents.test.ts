@@ -25,7 +25,7 @@ let field: Field;
 
 beforeAll(async () => {
   buildImage(["claude", "codex", "opencode", "gemini", "qwen"]);
-  field = await startField([...clis, "gemini", "qwen", "acp", "night"]);
+  field = await startField([...clis, "gemini", "qwen", "acp", "night", "greedy"]);
 }, 600_000);
 afterAll(async () => {
   expect(field.rig.github.state.breaches).toEqual([]);
@@ -164,7 +164,7 @@ describe.each(clis)("%s before a service that fails", (agent) => {
 
 test("an agent that fills its memory is ended for that", async () => {
   const asked = [];
-  for (const agent of clis) asked.push(await ask(field, "night", agent, "greedy"));
+  for (const agent of clis) asked.push(await ask(field, "greedy", agent, "greedy"));
   for (const { repository, issue } of asked)
     await said(field.rig, repository, issue, "❌ **Run 1**", "out_of_memory");
   await nothingLeft();

@@ -76,7 +76,8 @@ export async function startField(names: string[], more: DaemonYml = {}) {
   agents.exposed = { adapter: "codex", expose: true, login, image };
   const yml = {
     slots: 3,
-    limits: { memory: "1536m", cpus: 2, pids: 600, minutes: 6 },
+    // Qwen 0.24 takes 2.1 GB for a moment while it starts.
+    limits: { memory: "4g", cpus: 2, pids: 600, minutes: 6 },
     agents,
     ...more,
   };
@@ -92,7 +93,7 @@ export async function startField(names: string[], more: DaemonYml = {}) {
       `acme/${name}`,
       "main",
       ".github/trimo.yml",
-      "verify: ['git log --oneline | head -3']\n",
+      `verify: ['git log --oneline | head -3']\n${name === "greedy" ? "limits: { memory: 1536m }\n" : ""}`,
       "Configure Trimo",
     );
   }
