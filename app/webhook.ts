@@ -135,7 +135,7 @@ export function createInbox(db: Database, clock: Clock, wake: Wake): Inbox {
     for (const one of batch) one.resolve();
   };
   return {
-    stormy: () => clock.now() < stormUntil,
+    stormy: () => (writing && waiting.length >= stormLeast) || clock.now() < stormUntil,
     put: (row) =>
       new Promise((resolve, reject) => {
         waiting.push({ row, resolve, reject });

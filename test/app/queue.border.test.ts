@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { eq } from "drizzle-orm";
+import { createClient } from "@libsql/client/sqlite3";
+import { eq, sql } from "drizzle-orm";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Database, openDatabase } from "../../app/database.ts";
@@ -283,6 +284,34 @@ test("missed deliveries are asked for again; those here or answered are not", as
   );
   await recoverDeliveries({ ...sweepParts(), github });
   expect(asked).toEqual([1]);
+});
+
+test("what another process's lock kept from being written is an error, and what is written then is there", async () => {
+  const guid = sql.placeholder("guid");
+  const row = {
+    guid,
+    event: "ping",
+    payload: "",
+    state: "handled",
+    receivedAt: 1,
+    dueAt: 1,
+  } as const;
+  const insert = db.statement((writer) => writer.insert(deliveries).values(row).prepare());
+  const path = `file:${join(folder, "app.db")}`;
+  const other = createClient({ url: path });
+  const lock = await other.transaction("write");
+  await expect(insert({ guid: "locked" })).rejects.toThrow("SQLITE_BUSY");
+  await lock.rollback();
+  await insert({ guid: "free" });
+  await daemon("free");
+  // Told as written: then it is there for everybody, and nothing that follows takes it back.
+  const { rows } = await other.execute(
+    "select guid from deliveries where guid in ('locked','free')",
+  );
+  expect(rows.map((found) => found.guid)).toEqual(["free"]);
+  const { rows: named } = await other.execute("select name from daemons where name = 'free'");
+  expect(named).toHaveLength(1);
+  other.close();
 });
 
 test("writes wait for another process's lock and are all there afterwards", async () => {
