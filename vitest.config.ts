@@ -8,6 +8,7 @@ import { defineConfig } from "vitest/config";
 //   *.way.test.ts     the whole way: label → container → check run; needs Docker and the base image
 export default defineConfig({
   test: {
+    expect: { poll: { timeout: 20_000 } },
     projects: [
       {
         test: {
@@ -22,12 +23,20 @@ export default defineConfig({
           ],
         },
       },
-      { test: { name: "border", include: ["test/**/*.border.test.ts"], testTimeout: 60_000 } },
+      {
+        test: {
+          name: "border",
+          include: ["test/**/*.border.test.ts"],
+          testTimeout: 180_000,
+          hookTimeout: 120_000,
+        },
+      },
       {
         test: {
           name: "images",
           include: ["test/**/*.images.test.ts"],
-          testTimeout: 600_000,
+          testTimeout: 2_400_000,
+          hookTimeout: 900_000,
           fileParallelism: false,
         },
       },
@@ -35,8 +44,8 @@ export default defineConfig({
         test: {
           name: "agents",
           include: ["test/**/*.agents.test.ts"],
-          testTimeout: 300_000,
-          hookTimeout: 600_000,
+          testTimeout: 400_000,
+          hookTimeout: 900_000,
           fileParallelism: false,
         },
       },
@@ -44,8 +53,8 @@ export default defineConfig({
         test: {
           name: "way",
           include: ["test/**/*.way.test.ts"],
-          testTimeout: 120_000,
-          hookTimeout: 60_000,
+          testTimeout: 400_000,
+          hookTimeout: 240_000,
           // Each file starts processes and containers of its own; two cores hold one at a time.
           fileParallelism: false,
         },

@@ -31,6 +31,7 @@ export class Slots {
   #cancelled = new Set<string>();
   #draining = new AbortController();
   #leave = new AbortController();
+  #claiming: Promise<unknown> = Promise.resolve();
   #wakes: (() => void)[] = [];
   #version: string;
   /** This start of the daemon, as the app knows it apart from the one before. */
@@ -56,7 +57,7 @@ export class Slots {
 
   /** Claims until drained; asks when woken, when a slot is free again, and now and then. */
   async claimLoop(signal: AbortSignal) {
-    const { server, clock, config, log } = this.#parts;
+    const { clock, config, log } = this.#parts;
     const stop = AbortSignal.any([signal, this.#draining.signal]);
     let key = newKey();
     for (let failures = 0; !stop.aborted; ) {
@@ -66,13 +67,12 @@ export class Slots {
       }
       const woken = waitAmong(this.#wakes, stop);
       try {
-        const { job } = await server.claim(key, stop);
+        const claim = this.#claim(key, AbortSignal.any([signal, this.#leave.signal]));
+        this.#claiming = claim.catch(() => {});
+        const found = await claim;
         key = newKey();
         failures = 0;
-        if (job) {
-          this.#start(job, null, "run");
-          continue;
-        }
+        if (found) continue;
         const quiet = new AbortController();
         await Promise.race([woken, clock.sleep(askEveryMs, AbortSignal.any([stop, quiet.signal]))]);
         quiet.abort();
@@ -85,6 +85,13 @@ export class Slots {
         await clock.sleep(backoffMs(failures, 500, 15_000, Math.random()), stop);
       }
     }
+  }
+
+  /** Whether there was something to do. A drain lets it come to its end: what was granted is done. */
+  async #claim(key: string, signal: AbortSignal): Promise<boolean> {
+    const { job } = await this.#parts.server.claim(key, signal);
+    if (job) this.#start(job, null, "run");
+    return job !== null;
   }
 
   wake() {
@@ -108,6 +115,7 @@ export class Slots {
   /** No new runs; resolves when the last one under way has ended. */
   async drain() {
     this.#draining.abort();
+    await this.#claiming;
     while (this.#held.size > 0)
       await Promise.all([...this.#held.values()].map((held) => held.done));
   }

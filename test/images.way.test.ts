@@ -3,7 +3,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { docker, leftovers, type Program, type Rig, startRig, until } from "./rig.ts";
+import { containers, docker, leftovers, type Program, type Rig, startRig, until } from "./rig.ts";
 
 // Images that are wrong, images that a repository builds, and what an agent has of GitHub inside; all
 // of it on small images made on the base.
@@ -351,7 +351,7 @@ describe("a repository's own image", () => {
     await engine.stop();
     await new Promise((resolve) => setTimeout(resolve, 500));
     await engine.start();
-    const running = () => docker("ps", "-q", "--filter", "label=dev.trimo.run", "--no-trunc");
+    const running = () => containers(rig);
     await until("the container", () => running().length > 0);
     await engine.stop();
     await new Promise((resolve) => setTimeout(resolve, 1_500));

@@ -16,8 +16,8 @@ const agents = {
   memory: script(`${begun} tail /dev/zero`),
   processes: script(`${begun} f() { f | f & }; f; sleep 60`),
   forks: script(`${begun} for i in $(seq 300); do sleep 60 & done; wait`),
-  workspace: script(`${begun} head -c 90000000 /dev/urandom > BIG; echo small > SMALL; sleep 110`),
-  elsewhere: script(`${begun} head -c 90000000 /dev/urandom > /tmp/big; sleep 110`),
+  workspace: script(`${begun} head -c 90000000 /dev/urandom > BIG; echo small > SMALL; sleep 300`),
+  elsewhere: script(`${begun} head -c 90000000 /dev/urandom > /tmp/big; sleep 300`),
   output: script(`${begun} yes trimo | head -c 1000000000; sleep 60`),
   time: script(`${begun} sleep 600`),
   stubborn: script(`${begun} trap '' TERM; (sleep 1000 &); while :; do sleep 1; done`),
@@ -36,7 +36,7 @@ beforeAll(async () => {
   await rig.startApp();
   daemon = rig.startDaemon("studio", rig.enroll("studio"), {
     slots: 6,
-    limits: { memory: "300m", cpus: 1, minutes: 3, pids: 120, disk: "64m" },
+    limits: { memory: "300m", cpus: 1, minutes: 6, pids: 120, disk: "64m" },
     agents,
   });
   await until("the daemon", () => daemon.output().includes('"connected"'));
@@ -64,7 +64,7 @@ async function ended(issue: number, place: string) {
       (await rig.github.comments(place, issue)).find((one) =>
         /^(✅|❌|⚪|💔|⌛|⏹️) \*\*Run/m.test(one.body),
       )?.body,
-    150_000,
+    380_000,
   );
 }
 async function files(issue: number, agent: string): Promise<string[]> {
@@ -92,14 +92,14 @@ describe.concurrent("an agent that", () => {
     "%s ends with the right words, its commit kept, beside a neighbour that succeeds",
     async (_what, agent, code) => {
       const place = placeOf(agent);
-      const [bad, good] = await Promise.all([begin(agent, place), begin("quick", place)]);
-      const [said, neighbour] = await Promise.all([ended(bad, place), ended(good, place)]);
+      const [bad, good] = await Promise.all([begin(agent, place), begin("quick", repository)]);
+      const [said, neighbour] = await Promise.all([ended(bad, place), ended(good, repository)]);
       expect(neighbour).toMatch(/^✅/m);
       expect(said).toContain(`(\`${code}\`)`);
       expect(await files(bad, agent)).toContain("KEPT");
       expect(daemon.process.exitCode).toBeNull();
     },
-    170_000,
+    400_000,
   );
 });
 

@@ -184,6 +184,13 @@ function identities(folder: string): string[] {
   }
 }
 
+/** The containers of this rig's daemons that run. */
+export function containers({ folder }: { folder: string }): string[] {
+  return identities(folder).flatMap((identity) =>
+    docker("ps", "-q", "--no-trunc", "--filter", `label=dev.trimo.daemon=${identity}`),
+  );
+}
+
 /** Everything of Trimo's on the engine that belongs to this rig. */
 export function leftovers(rig: Rig): string[] {
   return identities(rig.folder).flatMap((identity) => {
@@ -193,7 +200,7 @@ export function leftovers(rig: Rig): string[] {
 }
 
 export function docker(...args: string[]): string[] {
-  return execFileSync("docker", args, { stdio: ["ignore", "pipe", "pipe"] })
+  return execFileSync("docker", args, { stdio: ["ignore", "pipe", "pipe"], timeout: 120_000 })
     .toString()
     .split("\n")
     .filter(Boolean);
@@ -203,7 +210,7 @@ export function docker(...args: string[]): string[] {
 export async function until<T>(
   what: string,
   look: () => Promise<T | null | undefined | false> | T | null | undefined | false,
-  timeoutMs = 30_000,
+  timeoutMs = 90_000,
 ): Promise<T> {
   const end = Date.now() + timeoutMs;
   for (;;) {

@@ -61,9 +61,10 @@ describe("answers", () => {
   test("who may not is told once an hour, whatever they repeat; a repository widens and narrows", async () => {
     const { github } = talk;
     const issue = await talk.issue("wide/app", "Who may");
-    for (const words of ["/trimo run", "/trimo run now", "/trimo status"])
-      await github.comment("sam", "wide/app", issue, words);
+    await github.comment("sam", "wide/app", issue, "/trimo run");
     await talk.said("wide/app", issue, "⛔", "triage permission", "you have read permission");
+    for (const words of ["/trimo run now", "/trimo status"])
+      await github.comment("sam", "wide/app", issue, words);
     await github.comment("tim", "wide/app", issue, "/trimo run by triage");
     await ran("wide/app", issue, 1);
     await github.comment("ben", "wide/app", issue, "/trimo cancel");

@@ -9,7 +9,8 @@ test("an exec that the engine refuses leaves no connection behind", async () => 
     request.resume();
     const started = request.url?.endsWith("/start");
     // As Docker does with a container that has just ended.
-    response.writeHead(started ? 500 : 201, { "content-type": "application/json" });
+    const connection = started ? "keep-alive" : "close";
+    response.writeHead(started ? 500 : 201, { "content-type": "application/json", connection });
     response.end(started ? '{"message":"Container 1 is not running"}' : '{"Id":"exec-1"}');
   });
   engine.keepAliveTimeout = 600_000;
@@ -21,7 +22,7 @@ test("an exec that the engine refuses leaves no connection behind", async () => 
     new Promise<number>((resolve) => engine.getConnections((_error, count) => resolve(count)));
 
   await expect(openExec(docker.getContainer("1"), ["true"])).rejects.toThrow("not running");
-  await until("the connection's end", async () => (await open()) === 0, 2_000);
+  await until("the connection's end", async () => (await open()) === 0, 15_000);
   engine.closeAllConnections();
   engine.close();
 });

@@ -111,8 +111,7 @@ test("a clone has the one branch, a commit goes forward, and its push is told", 
   await git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
   const after = await gateHead(gate);
   expect(await commitsBetween(gate, before, after)).toEqual([{ sha: after, subject: "One" }]);
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  expect(pushes).toBe(1);
+  await expect.poll(() => pushes).toBe(1);
 });
 
 test("what is not forward on the one branch is refused with a sentence", async () => {

@@ -76,6 +76,8 @@ export async function startStandIn(seed: Seed) {
       response.end();
     });
   });
+  // A test that has held up this process must not find all its connections closed.
+  server.keepAliveTimeout = 600_000;
   await new Promise<void>((resolve) => server.listen(seed.port ?? 0, "127.0.0.1", resolve));
   const port = (server.address() as AddressInfo).port;
   const url = `http://127.0.0.1:${port}`;
@@ -135,6 +137,8 @@ export async function startStandIn(seed: Seed) {
     },
   });
   const conforms = await openConformance();
+  /** Comments of the App's that emulate is being told of. */
+  let appComments = 0;
 
   // ── state of what the front keeps itself ──
   const state = {
@@ -230,8 +234,14 @@ export async function startStandIn(seed: Seed) {
     if (rest === "/installation/repositories") return await accessible(holder);
     const own = match ? await gitDoor(fullName, door, body ?? {}, query) : null;
     if (own) return own;
-    const answer = await toEmulator(request, rest, raw);
-    return await overlay(fullName, door, answer, holder, rest);
+    const commented = holder.kind === "installation" && /^POST issues\/\d+\/comments$/.test(door);
+    if (commented) appComments += 1;
+    try {
+      const answer = await toEmulator(request, rest, raw);
+      return await overlay(fullName, door, answer, holder, rest);
+    } finally {
+      if (commented) appComments -= 1;
+    }
   }
 
   function installations() {
@@ -639,11 +649,12 @@ export async function startStandIn(seed: Seed) {
     };
   }
   const nodeIds = new Map<string, string>();
+  const pullNames = new Set<string>();
   const lastHeads = new Map<string, string>();
 
   async function toEmulator(request: IncomingMessage, rest: string, raw: string): Promise<Answer> {
     const query = (request.url ?? "").split("?")[1];
-    const response = await fetch(`${emulatorUrl}${rest}${query ? `?${query}` : ""}`, {
+    const response = await fetchAgain(`${emulatorUrl}${rest}${query ? `?${query}` : ""}`, {
       method: request.method,
       headers: {
         authorization: request.headers.authorization ?? "",
@@ -656,7 +667,10 @@ export async function startStandIn(seed: Seed) {
     const link = response.headers.get("link");
     const full = /^\/repos\/([^/]+\/[^/]+)\/pulls/.exec(rest)?.[1];
     for (const pull of [body].flat())
-      if (full && pull?.node_id) nodeIds.set(pull.node_id, `${full}#${pull.number}`);
+      if (full && pull?.number) {
+        nodeIds.set(pull.node_id, `${full}#${pull.number}`);
+        pullNames.add(`${full}#${pull.number}`);
+      }
     return { status: response.status, body, ...(link ? { headers: { link } } : {}) };
   }
 
@@ -665,7 +679,7 @@ export async function startStandIn(seed: Seed) {
     const comment = payload.comment as { id: number } | undefined;
     const issue = payload.issue as { number: number } | undefined;
     const full = (payload.repository as { full_name: string } | undefined)?.full_name ?? "";
-    if (event === "issue_comment" && issue && (await isPull(full, issue.number)))
+    if (event === "issue_comment" && issue && pullNames.has(`${full}#${issue.number}`))
       payload = {
         ...payload,
         issue: {
@@ -674,7 +688,10 @@ export async function startStandIn(seed: Seed) {
         },
       };
     // The front learns a moment later who wrote it: emulate answers after it has told.
-    if (comment) await new Promise((resolve) => setTimeout(resolve, 5));
+    for (let turns = 0; comment && turns < 200; turns++) {
+      if (appComments === 0 || state.byApp.has(comment.id)) break;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
     if (comment && state.byApp.has(comment.id)) {
       const bot = { login: `${slug}[bot]`, type: "Bot" };
       payload = {
@@ -702,7 +719,7 @@ export async function startStandIn(seed: Seed) {
     if (!state.deliverTo) return;
     const signature = createHmac("sha256", webhookSecret).update(delivery.body).digest("hex");
     try {
-      const response = await fetch(state.deliverTo, {
+      const response = await fetchAgain(state.deliverTo, {
         method: "POST",
         headers: {
           "content-type": "application/json",
@@ -808,9 +825,6 @@ export async function startStandIn(seed: Seed) {
     const list = await api(login, "GET", `/repos/${fullName}/pulls?state=${which}&per_page=100`);
     return list as unknown as Pull[];
   }
-  async function isPull(fullName: string, number: number) {
-    return (await pulls(fullName)).some((pull) => pull.number === number);
-  }
 
   const core = {
     url,
@@ -881,6 +895,17 @@ export async function startStandIn(seed: Seed) {
         body: JSON.stringify({ permission }),
       });
   return standIn;
+}
+
+/** Once more where the other side had closed a connection that was kept for it. */
+async function fetchAgain(url: string, init: RequestInit): Promise<Response> {
+  try {
+    return await fetch(url, init);
+  } catch (error) {
+    const { code } = ((error as Error).cause ?? {}) as { code?: string };
+    if (code !== "ECONNRESET" && code !== "UND_ERR_SOCKET") throw error;
+    return await fetch(url, init);
+  }
 }
 
 const notFound = { status: 404, body: { message: "Not Found" } };

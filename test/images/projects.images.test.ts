@@ -111,7 +111,7 @@ async function ended(name: string, issue: number): Promise<string> {
       (await rig.github.comments(`acme/${name}`, issue)).find((one) =>
         /^(✅|❌|⚪|💔|⌛|⏹️) \*\*Run/m.test(one.body),
       )?.body,
-    560_000,
+    1_500_000,
   );
 }
 const fileOf = async (name: string, issue: number, path: string) =>
@@ -148,7 +148,7 @@ describe("trimo image init", () => {
       plain: [],
     };
     expect(checked.services.map((one) => one.name).sort()).toEqual(services[name]);
-  }, 600_000);
+  }, 2_400_000);
 });
 
 describe("five containers at once", () => {
@@ -177,7 +177,7 @@ describe("five containers at once", () => {
       clearInterval(counting);
     }
     expect(most).toBe(5);
-  }, 900_000);
+  }, 2_400_000);
 
   test("and Elasticsearch is among the services where it could be fetched", async (context) => {
     const [image = ""] = imageOf("go-postgres-elasticsearch");

@@ -52,7 +52,7 @@ export const scripts: Record<string, Script> = {
     { text: "Slept." },
   ],
   wait: [
-    { text: "Waiting a moment.", call: { shell: "sleep 6" } },
+    { text: "Waiting a moment.", call: { shell: "sleep 12" } },
     { text: "Waited.", call: { shell: commit("WAITED.md", "Add WAITED.md") } },
     { text: "Done waiting." },
   ],
