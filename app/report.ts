@@ -5,6 +5,7 @@ import {
   dirtyWorkspaces,
   dueReports,
   giveUp,
+  lastWritten,
   markFailed,
   markWritten,
   nextDue,
@@ -26,6 +27,8 @@ import { type Paced, paced } from "./write-pace.ts";
 
 /** How often a refusal that is not passing is tried again before it is given up. */
 const refusalsMax = 3;
+/** GitHub counts the writes of a minute. */
+const restMs = 60_000;
 /** How long progress waits when GitHub's hour is nearly used up. */
 const lowPauseMs = 60_000;
 
@@ -34,18 +37,22 @@ export async function runReports(parts: Parts, writesPerMinute: number, signal: 
   const writers = new Map<number, Promise<void>>();
   // Kept while the process lives: a pace begun anew at each wake would be none.
   const workspaces = new Map<number, Paced>();
-  const paceOf = (id: number) => {
-    const known =
-      workspaces.get(id) ?? paced(parts.github.workspace(id), writesPerMinute, parts.clock, signal);
-    workspaces.set(id, known);
-    return known;
+  const paceOf = async (id: number) => {
+    const known = workspaces.get(id);
+    if (known) return known;
+    const rested = parts.clock.now() - (await lastWritten(parts.db, id)) > restMs;
+    const workspace = parts.github.workspace(id);
+    const made = paced(workspace, writesPerMinute, rested, parts.clock, signal);
+    workspaces.set(id, made);
+    return made;
   };
   const again = new Set<number>();
   const ensure = (workspace: number) => {
     if (signal.aborted) return;
     // It may be on its way out, having just found nothing: then it is begun again.
     if (writers.has(workspace)) return void again.add(workspace);
-    const writer = writeWorkspace(parts, workspace, paceOf(workspace), signal)
+    const writer = paceOf(workspace)
+      .then((pace) => writeWorkspace(parts, workspace, pace, signal))
       .catch((error) => parts.log.error({ err: error, workspace }, "a report writer stopped"))
       .finally(() => {
         writers.delete(workspace);
