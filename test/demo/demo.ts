@@ -226,14 +226,25 @@ function rememberFirst(seconds: number): number | null {
   return null;
 }
 
+function parse() {
+  try {
+    return parseArgs({
+      options: {
+        repo: { type: "string" },
+        keep: { type: "boolean", default: false },
+        agent: { type: "string" },
+      },
+    }).values;
+  } catch (error) {
+    process.stderr.write(
+      `✖ ${(error as Error).message}\n  The demo takes --repo PATH, --keep and --agent NAME, after  npm run demo --\n`,
+    );
+    process.exit(2);
+  }
+}
+
 function readOptions(): { repo: string; keep: boolean; agent: RealAgent | null } {
-  const { values } = parseArgs({
-    options: {
-      repo: { type: "string" },
-      keep: { type: "boolean", default: false },
-      agent: { type: "string" },
-    },
-  });
+  const values = parse();
   const agent = realAgents.find((name) => name === values.agent) ?? null;
   if (values.agent !== undefined && agent === null) {
     process.stderr.write(
