@@ -33,8 +33,8 @@ function readOrExit() {
 
 /** `trimo enroll NAME`: the token alone on stdout. */
 export async function runEnroll(name: string, account: string | null) {
-  const { openDatabase } = await import("../app/database.ts");
-  const { enroll } = await import("../app/daemons.ts");
+  const { openDatabase } = await import("../app/state/database.ts");
+  const { enroll } = await import("../app/daemons/routes.ts");
   const { url, authToken } = readDatabaseUrl(process.env);
   const db = await openDatabase(url, authToken);
   const secret = randomBytes(32).toString("base64url");

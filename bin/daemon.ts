@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { pino } from "pino";
 import { type Options, readConfig, SettingsError } from "../daemon/config.ts";
-import { RefusedError } from "../daemon/connection.ts";
 import { StartError, startDaemon } from "../daemon/main.ts";
+import { RefusedError } from "../daemon/server/connection.ts";
 import { packageFile } from "./package.ts";
 
 /** sysexits.h, EX_CONFIG. */

@@ -1,13 +1,13 @@
-import { systemClock } from "../app/protocol/pace.ts";
-import { sentence } from "../app/view.ts";
-import { failureWords } from "../app/wording.ts";
-import { agentImage, installable } from "../daemon/agent-image.ts";
-import { apiOf } from "../daemon/agents/catalogue.ts";
+import { systemClock } from "../app/protocol/clock.ts";
+import { sentence } from "../app/view/run-view.ts";
+import { failureWords } from "../app/view/wording.ts";
+import { apiOf } from "../daemon/agents/settings.ts";
 import { type Config, type Options, readConfig, SettingsError } from "../daemon/config.ts";
-import { connectDocker, type Docker, imageLabels } from "../daemon/container.ts";
-import { createCredential } from "../daemon/credential.ts";
+import { connectDocker, type Docker, imageLabels } from "../daemon/docker/container.ts";
 import { type Proof, proveAgent } from "../daemon/doctor.ts";
-import { baseImage, isBaseCurrent } from "../daemon/image.ts";
+import { createCredential } from "../daemon/gateway/credential.ts";
+import { baseImage, isBaseCurrent } from "../daemon/images/base.ts";
+import { agentImage, installable } from "../daemon/images/with-agents.ts";
 
 type Flags = Options & { agent?: string; prompt?: string; json?: boolean; verbose?: boolean };
 type Finding = { ok: boolean; what: string; mend: string | null };

@@ -1,7 +1,7 @@
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, openSync, readFileSync, rmSync } from "node:fs";
-import { connectDocker, type Docker } from "../daemon/container.ts";
-import { baseImage, buildBase, isBaseCurrent } from "../daemon/image.ts";
+import { connectDocker, type Docker } from "../daemon/docker/container.ts";
+import { baseImage, buildBase, isBaseCurrent } from "../daemon/images/base.ts";
 
 // Finds a Docker Engine, or installs and starts one on Debian and Ubuntu as root; builds the base
 // image when it is missing or older than its sources. Says what it does, on stderr.

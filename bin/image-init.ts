@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { planImage } from "../daemon/init/plan.ts";
-import { readProject } from "../daemon/init/project.ts";
+import { planImage } from "../daemon/images/init/plan.ts";
+import { readProject } from "../daemon/images/init/project.ts";
 import { slug } from "./image.ts";
 
 const trimoYml = ".github/trimo.yml";

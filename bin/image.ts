@@ -1,13 +1,13 @@
 import { existsSync } from "node:fs";
 import { totalmem } from "node:os";
 import { basename, join, relative, resolve } from "node:path";
-import { buildAgentImage, installable } from "../daemon/agent-image.ts";
-import { buildImage } from "../daemon/build.ts";
-import { connectDocker, type Docker, imageLabels } from "../daemon/container.ts";
-import { folderContext } from "../daemon/context.ts";
-import { imagesOf } from "../daemon/dockerfile.ts";
-import { baseImage, buildBase, isBaseCurrent, proxyArgs } from "../daemon/image.ts";
-import { type Checked, checkImage } from "../daemon/image-check.ts";
+import { connectDocker, type Docker, imageLabels } from "../daemon/docker/container.ts";
+import { baseImage, buildBase, isBaseCurrent, proxyArgs } from "../daemon/images/base.ts";
+import { buildImage } from "../daemon/images/build.ts";
+import { type Checked, checkImage } from "../daemon/images/check.ts";
+import { folderContext } from "../daemon/images/context.ts";
+import { imagesOf } from "../daemon/images/dockerfile.ts";
+import { buildAgentImage, installable } from "../daemon/images/with-agents.ts";
 
 type BuildOptions = {
   tag?: string;

@@ -6,15 +6,15 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
-import { systemClock } from "../app/protocol/pace.ts";
+import { systemClock } from "../app/protocol/clock.ts";
 import type { Event, Job, Settle } from "../app/protocol/wire.ts";
-import { Builds } from "./builds.ts";
 import type { Config } from "./config.ts";
-import type { Docker } from "./container.ts";
-import { copyCgi } from "./gate.ts";
-import { gitEnvironment, gitIn } from "./git.ts";
-import { removeBox, runJob } from "./job.ts";
-import type { Server } from "./server.ts";
+import type { Docker } from "./docker/container.ts";
+import { Builds } from "./images/builds.ts";
+import { copyCgi } from "./repository/gate.ts";
+import { gitEnvironment, gitIn } from "./repository/git.ts";
+import { removeBox, runJob } from "./run/job.ts";
+import type { Server } from "./server/client.ts";
 
 // `trimo doctor --agent NAME`: one tiny run, the whole way but for the app and GitHub, which are a
 // repository in a folder that is removed at the end.

@@ -2,13 +2,13 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
-import { systemClock } from "../app/protocol/pace.ts";
-import { Builds } from "./builds.ts";
+import { systemClock } from "../app/protocol/clock.ts";
 import { bytesOf, type Config } from "./config.ts";
-import { keepConnection } from "./connection.ts";
-import { connectDocker } from "./container.ts";
-import { connectServer } from "./server.ts";
-import { Slots } from "./slots.ts";
+import { connectDocker } from "./docker/container.ts";
+import { Builds } from "./images/builds.ts";
+import { Slots } from "./run/slots.ts";
+import { connectServer } from "./server/client.ts";
+import { keepConnection } from "./server/connection.ts";
 import { sweepLoop } from "./sweep.ts";
 
 export type Daemon = {

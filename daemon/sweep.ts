@@ -1,18 +1,18 @@
 import { rm } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Logger } from "pino";
-import type { Clock } from "../app/protocol/pace.ts";
-import type { Builds } from "./builds.ts";
+import type { Clock } from "../app/protocol/clock.ts";
+import { sweepSessions } from "./agents/sessions.ts";
 import {
   type Docker,
   ownedContainers,
   ownedVolumes,
   removeContainer,
   removeVolume,
-} from "./container.ts";
-import { daemonLabel } from "./container-spec.ts";
-import { readRecords } from "./record.ts";
-import { sweepSessions } from "./sessions.ts";
+} from "./docker/container.ts";
+import { daemonLabel } from "./docker/container-spec.ts";
+import type { Builds } from "./images/builds.ts";
+import { readRecords } from "./run/run-record.ts";
 
 const everyMs = 10 * 60_000;
 

@@ -9,8 +9,8 @@ import {
   type Spent,
   type Start,
 } from "./adapter.ts";
+import * as tell from "./facts.ts";
 import { opencodeEnv } from "./opencode.ts";
-import * as tell from "./telling.ts";
 
 /**
  * Every agent that speaks the Agent Client Protocol (agentclientprotocol.com), version 1: the driver in

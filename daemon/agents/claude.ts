@@ -11,7 +11,7 @@ import {
   type Spent,
   type Start,
 } from "./adapter.ts";
-import * as tell from "./telling.ts";
+import * as tell from "./facts.ts";
 
 /** Claude Code 2.1, headless, its messages as JSON lines both ways (code.claude.com/docs/en/headless). */
 export const claudeAdapter: Adapter = {

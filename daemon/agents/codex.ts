@@ -9,7 +9,7 @@ import {
   type Spent,
   type Start,
 } from "./adapter.ts";
-import * as tell from "./telling.ts";
+import * as tell from "./facts.ts";
 
 /** Codex 0.169, `codex exec --json` (developers.openai.com/codex/noninteractive). */
 export const codexAdapter: Adapter = {

@@ -9,7 +9,7 @@ import {
   type Spent,
   type Start,
 } from "./adapter.ts";
-import * as tell from "./telling.ts";
+import * as tell from "./facts.ts";
 
 /** opencode 1.18, `opencode run --format json` (opencode.ai/docs/cli). */
 export const opencodeAdapter: Adapter = {

@@ -8,7 +8,7 @@ import {
   type Reader,
   type Spent,
 } from "./adapter.ts";
-import * as tell from "./telling.ts";
+import * as tell from "./facts.ts";
 
 /** What a line of JSON means: `when` every path has its value, the rest names paths into the line. */
 export type Rule = {

@@ -1,12 +1,12 @@
 import { createServer, type Server } from "node:http";
 import type { Duplex, Readable } from "node:stream";
 import { Mux, type MuxStream } from "../../images/base/mux.ts";
-import { type Gate, serveGate } from "../gate.ts";
+import { type Gate, serveGate } from "../repository/gate.ts";
 import { type Attempt, forward, type Rules, tunnelOut } from "./egress.ts";
-import { type Hub, serveGitHub } from "./github.ts";
-import { type Memory, serveMemory } from "./memory.ts";
-import { type Model, serveModel } from "./model.ts";
-import { serveTell, type Tells } from "./tells.ts";
+import { type Hub, serveGitHub } from "./github-reads.ts";
+import { serveTell, type Tells } from "./messages.ts";
+import { type Model, serveModel } from "./model/proxy.ts";
+import { type Memory, serveMemory } from "./session-transfer.ts";
 
 /** The daemon's end of one container's only connection. */
 export type Gateway = {

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { eq } from "drizzle-orm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { tells } from "../../app/schema.ts";
-import { containers, docker, leftovers, until } from "../rig.ts";
+import { tells } from "../../app/state/schema.ts";
+import { containers, docker, leftovers, until } from "../support/rig.ts";
 import {
   ask,
   buildImage,

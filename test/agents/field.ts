@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { and, eq } from "drizzle-orm";
-import { type Database, openDatabase } from "../../app/database.ts";
-import { events, runs } from "../../app/schema.ts";
-import { type Model, startModel } from "../model/server.ts";
-import { type DaemonYml, docker, type Program, type Rig, startRig, until } from "../rig.ts";
+import { type Database, openDatabase } from "../../app/state/database.ts";
+import { events, runs } from "../../app/state/schema.ts";
+import { type Model, startModel } from "../support/model/server.ts";
+import { type DaemonYml, docker, type Program, type Rig, startRig, until } from "../support/rig.ts";
 
 // A rig with real agents in an image, before the scripted model.
 

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Program, startRig, until } from "../rig.ts";
+import { type Program, startRig, until } from "../support/rig.ts";
 
 // Signed webhook → the agent's first instruction, cold: a new container each time, app and daemon as
 // installed (dist). Beside it, in the same rounds: `docker create` + `start` of the same image with the

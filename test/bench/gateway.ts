@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { systemClock } from "../../app/protocol/pace.ts";
+import { systemClock } from "../../app/protocol/clock.ts";
 import { nothingSpent } from "../../daemon/agents/adapter.ts";
 import {
   connectDocker,
@@ -14,15 +14,15 @@ import {
   removeContainer,
   removeVolume,
   startContainer,
-} from "../../daemon/container.ts";
-import { containerSpec, volumeName } from "../../daemon/container-spec.ts";
-import { createCredential } from "../../daemon/credential.ts";
+} from "../../daemon/docker/container.ts";
+import { containerSpec, volumeName } from "../../daemon/docker/container-spec.ts";
+import { createCredential } from "../../daemon/gateway/credential.ts";
 import { type Doors, openGateway } from "../../daemon/gateway/gateway.ts";
-import { createHub } from "../../daemon/gateway/github.ts";
-import { createModel } from "../../daemon/gateway/model.ts";
-import { createTells } from "../../daemon/gateway/tells.ts";
-import { baseImage } from "../../daemon/image.ts";
-import { Meter } from "../../daemon/meter.ts";
+import { createHub } from "../../daemon/gateway/github-reads.ts";
+import { createTells } from "../../daemon/gateway/messages.ts";
+import { Meter } from "../../daemon/gateway/meter.ts";
+import { createModel } from "../../daemon/gateway/model/proxy.ts";
+import { baseImage } from "../../daemon/images/base.ts";
 
 // What the model gateway costs: a client in a container asks a model through tunnel and gateway, and
 // the same client asks the same model from a container on the host's network, which is the floor.

@@ -3,12 +3,12 @@ import { appendFileSync, cpSync, mkdtempSync, rmSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { buildImage } from "../../daemon/build.ts";
-import { connectDocker } from "../../daemon/container.ts";
-import { folderContext } from "../../daemon/context.ts";
-import { baseImage, imageSize, proxyArgs } from "../../daemon/image.ts";
-import { checkImage } from "../../daemon/image-check.ts";
-import { docker } from "../rig.ts";
+import { connectDocker } from "../../daemon/docker/container.ts";
+import { baseImage, imageSize, proxyArgs } from "../../daemon/images/base.ts";
+import { buildImage } from "../../daemon/images/build.ts";
+import { checkImage } from "../../daemon/images/check.ts";
+import { folderContext } from "../../daemon/images/context.ts";
+import { docker } from "../support/rig.ts";
 
 // What an image costs. Time until the agent starts (container, tunnel, clone, preboot) for the base,
 // which is the floor, for each example, and for one example with Debian's service scripts in its

@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { agentImage, buildAgentImage } from "../../daemon/agent-image.ts";
-import { connectDocker, imageLabels } from "../../daemon/container.ts";
-import { baseImage, sourceLabel } from "../../daemon/image.ts";
-import { startModel } from "../model/server.ts";
-import type { DaemonYml } from "../rig.ts";
+import { connectDocker, imageLabels } from "../../daemon/docker/container.ts";
+import { baseImage, sourceLabel } from "../../daemon/images/base.ts";
+import { agentImage, buildAgentImage } from "../../daemon/images/with-agents.ts";
+import { startModel } from "../support/model/server.ts";
+import type { DaemonYml } from "../support/rig.ts";
 
 /** Who does the demo's work, and what they are asked. */
 export type Cast = {

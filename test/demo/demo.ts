@@ -4,7 +4,7 @@ import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { createParser } from "eventsource-parser";
-import { leftovers, type Rig, startRig, until } from "../rig.ts";
+import { leftovers, type Rig, startRig, until } from "../support/rig.ts";
 import { agentCast, type Cast, type RealAgent, realAgents, scriptCast } from "./cast.ts";
 import { openScreen, type Screen } from "./screen.ts";
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { docker, leftovers, type Program, type Rig, startRig, until } from "../rig.ts";
+import { docker, leftovers, type Program, type Rig, startRig, until } from "../support/rig.ts";
 
 // Real projects with real services: each is a repository whose daemon builds its image from `build:`,
 // and an agent's run changes it, migrates its database and is verified against its services. The

@@ -1,0 +1,29 @@
+import { createReadStream, statSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { receiveMemory } from "../agents/sessions.ts";
+
+/** What the agent's session is fetched from and left at; only root inside knows the key. */
+export type Memory = {
+  key: string;
+  /** The archive to go on with; null: there is none. */
+  from: string | null;
+  to: string;
+};
+
+/** `GET /memory` before the agent starts, `PUT /memory` when it has ended. */
+export async function serveMemory(
+  memory: Memory,
+  request: IncomingMessage,
+  response: ServerResponse,
+) {
+  if (request.headers["x-trimo-key"] !== memory.key) return void response.writeHead(403).end();
+  if (request.method === "PUT") {
+    const whole = await receiveMemory(request, memory.to);
+    return void response.writeHead(whole ? 204 : 413).end();
+  }
+  if (!memory.from) return void response.writeHead(204).end();
+  response.writeHead(200, { "content-length": statSync(memory.from).size });
+  createReadStream(memory.from)
+    .on("error", () => response.destroy())
+    .pipe(response);
+}

@@ -1,0 +1,336 @@
+import { createHash } from "node:crypto";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { statfs } from "node:fs/promises";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import type { Clock } from "../../app/protocol/clock.ts";
+import { matchesAny } from "../../app/protocol/pattern.ts";
+import { bytesOf, type Config } from "../config.ts";
+import { type Docker, DockerError, engineFolder, inspectImage } from "../docker/container.ts";
+import {
+  baseImage,
+  buildBase,
+  contractLabel,
+  contractVersion,
+  imageSize,
+  isBaseCurrent,
+  proxyArgs,
+} from "./base.ts";
+import { BuildError, buildImage } from "./build.ts";
+import { type Context, commitContext } from "./context.ts";
+import { imagesOf } from "./dockerfile.ts";
+
+// The images that repositories ask for with `build:`: made from the default branch's commit in the
+// mirror, named by a hash of all that goes in, so that one build serves every run that waits for it
+// and every run after. What no run has used for a while is removed.
+
+/** A change of how images are made is a change of what goes in. */
+const recipeVersion = "1";
+/** `trimo-build/OWNER-NAME:KEY`. */
+const prefix = "trimo-build";
+const buildLabel = "dev.trimo.build";
+
+/** Why this machine does not build it: a sentence. */
+export class BuildRefused extends Error {}
+
+export type Wanted = { repository: string; mirror: string; sha: string; dockerfile: string };
+type Parts = { docker: Docker; config: Config; identity: string; clock: Clock; log: Logger };
+type UnderWay = {
+  made: Promise<void>;
+  stop: AbortController;
+  waiting: Set<(line: string) => void>;
+};
+
+export class Builds {
+  #parts: Parts;
+  #underWay = new Map<string, UnderWay>();
+  /** When a run last wanted each image, in milliseconds since 1970; kept over restarts. */
+  #used: Record<string, number>;
+  #turn: Promise<unknown> = Promise.resolve();
+  #basing: Promise<unknown> | null = null;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.#used = readUsed(parts.config.data);
+  }
+
+  /** The image's name if it is there already; null: it must be built, or cannot be. */
+  async known(wanted: Wanted): Promise<string | null> {
+    const { docker, config } = this.#parts;
+    if (config.builds === false || !(await isBaseCurrent(docker))) return null;
+    const { tag } = await planned(this.#parts, wanted);
+    return (await isThere(docker, tag)) ? tag : null;
+  }
+
+  /** The image's name, once it is there; `say` hears how far the build is. */
+  async image(wanted: Wanted, say: (line: string) => void, signal: AbortSignal): Promise<string> {
+    const { docker, config } = this.#parts;
+    if (config.builds === false)
+      throw new BuildRefused(
+        "This machine builds no images: `builds: {}` in its daemon.yml lets it; images/README.md says what a build may reach.",
+      );
+    await this.#needBase(signal);
+    const { tag, context } = await planned(this.#parts, wanted);
+    this.#note(tag);
+    if (await isThere(docker, tag)) return tag;
+    const before = this.#underWay.get(tag);
+    if (before) say("another run's build of the same image is under way");
+    else if (this.#underWay.size > 0) say("waiting for the build of another image");
+    const entry = before ?? this.#begin(tag, wanted, context);
+    entry.waiting.add(say);
+    try {
+      await Promise.race([entry.made, aborted(signal)]);
+      return tag;
+    } finally {
+      entry.waiting.delete(say);
+      if (entry.waiting.size === 0) {
+        // Whoever wants it from now on begins anew.
+        this.#forget(tag, entry);
+        entry.stop.abort(new Error("nobody waits for the build"));
+      }
+    }
+  }
+
+  /** The base, made once for all who need it. */
+  async #needBase(signal: AbortSignal) {
+    const { docker, log } = this.#parts;
+    if (await isBaseCurrent(docker)) return;
+    log.info("building the base image");
+    this.#basing ??= buildBase(docker, () => {}).finally(() => {
+      this.#basing = null;
+    });
+    await Promise.race([this.#basing, aborted(signal)]);
+  }
+
+  #begin(tag: string, wanted: Wanted, context: Context): UnderWay {
+    const { docker, config, clock } = this.#parts;
+    const entry: UnderWay = {
+      made: Promise.resolve(),
+      stop: new AbortController(),
+      waiting: new Set(),
+    };
+    const limitMs = limitsOf(config).minutes * 60_000;
+    // One at a time: each may take all that a build may.
+    entry.made = this.#turn.then(async () => {
+      const late = AbortSignal.timeout(limitMs);
+      const room = watchRoom(docker, clock);
+      const note = (image: string) => this.#note(image);
+      try {
+        const signal = AbortSignal.any([entry.stop.signal, late, room.signal]);
+        await make(this.#parts, tag, wanted, context, teller(entry, this.#parts.log), note, signal);
+        note(tag);
+      } catch (error) {
+        if (late.aborted) throw new BuildError(`the build took more than ${limitMs / 60_000} min`);
+        throw error;
+      } finally {
+        room.close();
+        this.#forget(tag, entry);
+      }
+    });
+    this.#turn = entry.made.catch(() => {});
+    this.#underWay.set(tag, entry);
+    return entry;
+  }
+
+  #forget(tag: string, entry: UnderWay) {
+    if (this.#underWay.get(tag) === entry) this.#underWay.delete(tag);
+  }
+
+  #note(image: string) {
+    this.#used[image] = this.#parts.clock.now();
+    writeUsed(this.#parts.config.data, this.#used);
+  }
+
+  /** Removes what no run has used for `days`, and then the longest unused over the disk's share. */
+  async sweep() {
+    const { docker, config, clock, log, identity } = this.#parts;
+    const { days, disk } = limitsOf(config);
+    const base = (await imageSize(docker, baseImage)) ?? 0;
+    for (const image of await builtImages(docker, identity)) this.#used[image] ??= clock.now();
+    const newestFirst = Object.entries(this.#used).toSorted(([, a], [, b]) => b - a);
+    let bytes = 0;
+    for (const [image] of newestFirst) {
+      if (this.#underWay.has(image)) continue;
+      const size = await imageSize(docker, image);
+      // A layer of a failed build may be, or have become, somebody's own image.
+      const another = !image.startsWith(`${prefix}/`) && (await isTagged(docker, image));
+      if (size === null || another) {
+        delete this.#used[image];
+        continue;
+      }
+      const own = Math.max(0, size - base);
+      // As it is now: a run may have asked for it a moment ago.
+      const old = clock.now() - (this.#used[image] ?? 0) > days * 86_400_000;
+      bytes += own;
+      if (!old && bytes <= bytesOf(disk)) continue;
+      log.info({ image, bytes: own, old }, "removing an image that was built here");
+      if (!(await removed(docker, image))) continue;
+      delete this.#used[image];
+      bytes -= own;
+    }
+    writeUsed(config.data, this.#used);
+  }
+}
+
+/** Tells all who wait; one that cannot write it down must not end the build. */
+function teller({ waiting }: UnderWay, log: Logger): (line: string) => void {
+  return (line) => {
+    for (const tell of waiting)
+      try {
+        tell(line);
+      } catch (error) {
+        log.warn({ err: error }, "a build's progress could not be told");
+      }
+  };
+}
+
+/** False for one that a container stands on: it goes at another turn. */
+async function removed(docker: Docker, image: string): Promise<boolean> {
+  return await docker
+    .getImage(image)
+    .remove()
+    .then(() => true)
+    .catch(() => false);
+}
+
+/** Name and context; throws when the Dockerfile takes from an image that this machine may not start. */
+async function planned({ config, docker }: Parts, wanted: Wanted) {
+  const context = await commitContext(wanted.mirror, wanted.sha, wanted.dockerfile);
+  const { images, unclear } = imagesOf(context.text);
+  const [first] = unclear;
+  if (first)
+    throw new BuildRefused(
+      `${wanted.dockerfile} line ${first.line} can be read in two ways, and which images it takes from must be plain: ${first.text.slice(0, 200)}`,
+    );
+  const foreign = images.filter((image) => !matchesAny(image, config.images));
+  if (foreign.length > 0)
+    throw new BuildRefused(
+      `${wanted.dockerfile} takes from ${foreign.join(", ")}; this machine may start ${config.images.join(", ")}`,
+    );
+  const ids = await Promise.all(images.map(async (image) => [image, await idOf(docker, image)]));
+  const missing = ids.filter(([, id]) => id === null).map(([image]) => image);
+  // Pulled unasked, a name would be whoever's it is on a registry.
+  if (missing.length > 0)
+    throw new BuildRefused(
+      `${wanted.dockerfile} takes from ${missing.join(", ")}, which this machine has not: pull or build it there first.`,
+    );
+  const key = createHash("sha256")
+    .update([recipeVersion, context.hash, ...ids.flat()].join("\n"))
+    .digest("hex")
+    .slice(0, 20);
+  const name = wanted.repository
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-|-$/g, "");
+  return { context, tag: `${prefix}/${name}:${key}` };
+}
+
+async function make(
+  { docker, config, identity, log }: Parts,
+  tag: string,
+  { repository, sha, dockerfile }: Wanted,
+  context: Context,
+  say: (line: string) => void,
+  keep: (layer: string) => void,
+  signal: AbortSignal,
+) {
+  if (signal.aborted) throw signal.reason;
+  // Another's build of it may have ended while this one was looking for it.
+  if (await isThere(docker, tag)) return;
+  const { cpus, memory } = limitsOf(config);
+  const startedAt = Date.now();
+  say(`building the image of ${dockerfile}`);
+  log.info({ repository, sha, tag }, "building an image");
+  const recipe = {
+    tag,
+    dockerfile,
+    text: context.text,
+    labels: { [buildLabel]: identity, "dev.trimo.repository": repository },
+    args: proxyArgs(),
+    platform: null,
+    fresh: false,
+    limits: { cpus, memoryBytes: bytesOf(memory) },
+  };
+  const tell = ({ step, steps, text }: { step: number; steps: number; text: string }) =>
+    say(`image step ${step} of ${steps}: ${text.slice(0, 200)}`);
+  const { cached, steps } = await buildImage(docker, context.tar(), recipe, tell, signal, keep);
+  const seconds = ((Date.now() - startedAt) / 1000).toFixed(1);
+  say(`image built in ${seconds} s, ${cached} of ${steps} steps from the cache`);
+}
+
+/** How often the engine's disk is looked at while an image is built, and what must stay free. */
+const roomEveryMs = 1_000;
+const roomBytesMin = 2 ** 30;
+
+/** Aborts when the engine's disk is nearly full: a step may write what it likes. */
+function watchRoom(docker: Docker, clock: Clock) {
+  const full = new AbortController();
+  const done = new AbortController();
+  const look = async () => {
+    const folder = await engineFolder(docker);
+    while (!done.signal.aborted) {
+      // An engine elsewhere: its disk is not ours to look at.
+      const found = await statfs(folder).catch(() => null);
+      if (!found) return;
+      if (found.bavail * found.bsize < roomBytesMin)
+        full.abort(new DockerError("disk_full", "the engine's disk is nearly full: no space left"));
+      await clock.sleep(roomEveryMs, done.signal);
+    }
+  };
+  look().catch(() => {});
+  return { signal: full.signal, close: () => done.abort() };
+}
+
+/** What a build may take where daemon.yml does not say. */
+const defaults = { cpus: 2, memory: "4g", minutes: 20, disk: "20g", days: 14 };
+function limitsOf({ builds }: Config) {
+  return { ...defaults, ...(builds === false ? {} : builds) };
+}
+
+/** The tags that this daemon has made, also when its list of them was lost. */
+async function builtImages(docker: Docker, identity: string): Promise<string[]> {
+  const filters = { label: [`${buildLabel}=${identity}`] };
+  const rows = await docker.listImages({ filters: JSON.stringify(filters) });
+  return rows
+    .flatMap(({ RepoTags }) => RepoTags ?? [])
+    .filter((tag) => tag.startsWith(`${prefix}/`));
+}
+
+async function isTagged(docker: Docker, image: string): Promise<boolean> {
+  return ((await inspectImage(docker, image))?.RepoTags.length ?? 0) > 0;
+}
+
+async function isThere(docker: Docker, tag: string): Promise<boolean> {
+  return (await idOf(docker, tag)) !== null;
+}
+
+async function idOf(docker: Docker, image: string): Promise<string | null> {
+  const found = await inspectImage(docker, image);
+  if (!found) return null;
+  const follows = found.Config.Labels?.[contractLabel] === contractVersion;
+  return image.startsWith(`${prefix}/`) && !follows ? null : found.Id;
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const stop = () => reject(signal.reason ?? new Error("aborted"));
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+  });
+}
+
+/** When a run last used each image that was built here; kept over restarts. */
+function readUsed(data: string): Record<string, number> {
+  try {
+    return JSON.parse(readFileSync(join(data, "images.json"), "utf8"));
+  } catch {
+    // The first start, or a file cut short: then they begin to age now.
+    return {};
+  }
+}
+
+function writeUsed(data: string, used: Record<string, number>) {
+  const path = join(data, "images.json");
+  writeFileSync(`${path}.new`, JSON.stringify(used), { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}

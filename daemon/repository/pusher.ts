@@ -1,0 +1,132 @@
+import { backoffMs, type Clock } from "../../app/protocol/clock.ts";
+import type { Fact } from "../../app/protocol/wire.ts";
+import { commitsBetween, type Gate, gateHead, type Pushed, pushOn, remoteHead } from "./gate.ts";
+
+/** How long the end of a run waits for GitHub to take its commits. */
+const lastPushMsMax = 10 * 60_000;
+
+export type Verdict =
+  | { ok: true; head: string | null }
+  | { ok: false; why: "moved" | "refused" | "unreachable"; detail: string; kept: string | null };
+
+/**
+ * Takes each state of the gate's branch on to GitHub, one push at a time, the newest first. A branch
+ * that somebody moved is never overwritten: the run's commits go to a branch beside it.
+ */
+export class Pusher {
+  #gate: Gate;
+  #url: string;
+  #token: () => Promise<string>;
+  #clock: Clock;
+  #tell: (fact: Fact) => void;
+  /** The newest commit told of, and the newest on GitHub. */
+  #told: string;
+  #start: string;
+  #onGitHub: string | null;
+  #stopped: Exclude<Pushed, "pushed"> | null = null;
+  #working: Promise<void> = Promise.resolve();
+  #signal: AbortSignal;
+
+  constructor(
+    gate: Gate,
+    url: string,
+    at: { told: string; onGitHub: string | null; start: string },
+    token: () => Promise<string>,
+    clock: Clock,
+    tell: (fact: Fact) => void,
+    signal: AbortSignal,
+  ) {
+    this.#gate = gate;
+    this.#url = url;
+    this.#told = at.told;
+    this.#start = at.start;
+    this.#onGitHub = at.onGitHub;
+    this.#token = token;
+    this.#clock = clock;
+    this.#tell = tell;
+    this.#signal = signal;
+  }
+
+  /** Whether the run has added a commit, as far as its pushes have been looked at: all, after `finish`. */
+  get changed(): boolean {
+    return this.#told !== this.#start;
+  }
+
+  /** The gate has (perhaps) something new. */
+  nudge() {
+    this.#working = this.#working
+      .then(() => this.#step())
+      .catch((error) => {
+        this.#stopped = { unreachable: String(error) };
+      });
+  }
+
+  async #step() {
+    const head = await gateHead(this.#gate);
+    if (head !== this.#told) {
+      for (const commit of await commitsBetween(this.#gate, this.#told, head))
+        this.#tell({ type: "commit", ...commit });
+      this.#told = head;
+    }
+    if (this.#stopped && !("unreachable" in Object(this.#stopped))) return;
+    if (head === this.#onGitHub || this.#signal.aborted) return;
+    // A branch that is not there yet is made by the first commit, not by a run without one.
+    if (this.#onGitHub === null && head === this.#start) return;
+    const result = await this.#push(head);
+    if (result !== "pushed") {
+      this.#stopped = result;
+      return;
+    }
+    this.#stopped = null;
+    this.#onGitHub = head;
+    this.#tell({ type: "pushed", sha: head });
+  }
+
+  async #push(sha: string, branch?: string): Promise<Pushed> {
+    try {
+      return await pushOn(this.#gate, this.#url, await this.#token(), sha, branch);
+    } catch (error) {
+      return { unreachable: error instanceof Error ? error.message : String(error) };
+    }
+  }
+
+  /** Everything on GitHub and seen there, or why not; `beside` is the branch that keeps the work then. */
+  async finish(beside: string): Promise<Verdict> {
+    const until = this.#clock.now() + lastPushMsMax;
+    for (let tries = 0; ; tries++) {
+      this.nudge();
+      await this.#working;
+      const verdict = await this.#verdict(beside);
+      const again = !verdict.ok && verdict.why === "unreachable" && this.#clock.now() < until;
+      if (!again || this.#signal.aborted) return verdict;
+      await this.#clock.sleep(backoffMs(tries, 500, 15_000, Math.random()), this.#signal);
+    }
+  }
+
+  async #verdict(beside: string): Promise<Verdict> {
+    const stopped = this.#stopped;
+    if (stopped === null && !this.changed) return { ok: true, head: this.#onGitHub };
+    if (stopped === null) return await this.#seen();
+    if (stopped !== "moved" && "unreachable" in stopped)
+      return { ok: false, why: "unreachable", detail: stopped.unreachable, kept: null };
+    const kept = (await this.#push(this.#told, beside)) === "pushed" ? beside : null;
+    if (stopped === "moved") return { ok: false, why: "moved", detail: "", kept };
+    return { ok: false, why: "refused", detail: stopped.refused, kept };
+  }
+
+  /** Believed only when GitHub itself shows the commit. */
+  async #seen(): Promise<Verdict> {
+    try {
+      const head = await remoteHead(this.#gate, this.#url, await this.#token());
+      if (head === this.#told) return { ok: true, head };
+      return {
+        ok: false,
+        why: "moved",
+        detail: `GitHub has ${head ?? "no such branch"}`,
+        kept: null,
+      };
+    } catch (error) {
+      return { ok: false, why: "unreachable", detail: String(error), kept: null };
+    }
+  }
+}

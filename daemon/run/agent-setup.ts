@@ -1,0 +1,305 @@
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Clock } from "../../app/protocol/clock.ts";
+import type { Fact, Job, Settle } from "../../app/protocol/wire.ts";
+import type { Task } from "../../images/base/task.ts";
+import {
+  type Adapter,
+  type Launch,
+  nothingSpent,
+  type Problem,
+  type Reader,
+  type Spent,
+} from "../agents/adapter.ts";
+import { agentsWithSession, findSession, forgetSession, keepSession } from "../agents/sessions.ts";
+import { type Agent, type Api, adapterOf, apiOf } from "../agents/settings.ts";
+import type { Config } from "../config.ts";
+import {
+  type Credential,
+  CredentialError,
+  createCredential,
+  homePath,
+  isSubscription,
+} from "../gateway/credential.ts";
+import type { Attempt } from "../gateway/egress.ts";
+import { Meter } from "../gateway/meter.ts";
+import { baseUrlOf, type Cut, createModel, type Model } from "../gateway/model/proxy.ts";
+import type { Memory } from "../gateway/session-transfer.ts";
+import type { Outbox } from "../server/outbox.ts";
+import { PlanError } from "./plan.ts";
+import type { Plan } from "./run-record.ts";
+
+// What a run's agent has around it: the key it never sees, the meter, its memory, and who reads its
+// output.
+
+const loginBytesMax = 256 * 1024;
+
+export type Harness = {
+  /** Null: the agent has no model, or a login of its own. */
+  model: Model | null;
+  meter: Meter;
+  memory: Memory;
+  reader: Reader & {
+    /** The agent begins a session after all. */
+    forget(): void;
+  };
+  /** Of a task, what the agent's kind decides. */
+  task: Pick<Task, "prompt" | "command" | "fresh" | "memory" | "files">;
+};
+
+type Parts = {
+  config: Config;
+  job: Job;
+  folder: string;
+  outbox: Outbox;
+  secrets: Set<string>;
+  clock: Clock;
+};
+
+type On = { attempt: (attempt: Attempt) => void; cut: (cut: Cut) => void };
+
+/**
+ * Decides once a run how its agent begins, and tells of it: with its session of this pipeline where it
+ * lies on this machine, else with what is written of the runs before.
+ */
+export function chooseSession({ config, job, outbox }: Parts, plan: Plan) {
+  const { agent, settings, launch } = plan;
+  if (job.fresh) {
+    outbox.add({ type: "session", from: "nothing", why: "a fresh start was asked for" });
+    return;
+  }
+  const found = findSession(config.data, job.pipeline, agent, settings.adapter);
+  if (found) {
+    // Told when the container has it.
+    launch.resume = found.session;
+    launch.spentBefore = found.spent;
+    // Another machine or agent has worked on it since.
+    launch.stale = found.number < job.number - 1;
+    return;
+  }
+  if (!job.handover || settings.adapter === "script") return;
+  const others = agentsWithSession(config.data, job.pipeline).filter((name) => name !== agent);
+  const why =
+    others.length > 0
+      ? `the session is of ${others.join(" and ")}`
+      : "this machine has no session of it";
+  outbox.add({ type: "session", from: "handover", why });
+}
+
+/**
+ * Everything but the container. `again`: for a restarted daemon, whose container is under way with what
+ * it was given; a key that is gone since then ends the run only when it is asked for.
+ */
+export async function makeHarness(
+  parts: Parts,
+  plan: Plan,
+  on: On,
+  again: boolean,
+): Promise<Harness> {
+  const { config, job, folder, secrets, clock } = parts;
+  const { settings, launch } = plan;
+  const adapter = adapterOf(settings);
+  const api = settings.expose ? null : apiOf(settings);
+  const credential = createCredential(settings.credential, process.env, clock, (key) => {
+    secrets.add(key);
+  });
+  const key = api ? await keyOf(() => credential.read(), again) : null;
+  const meter = meterFor(parts, plan, on, api !== null);
+  const from = launch.resume
+    ? (findSession(config.data, job.pipeline, plan.agent, settings.adapter)?.path ?? null)
+    : null;
+  const memory = {
+    key: launch.memoryKey,
+    from,
+    to: join(folder, "memory.tar"),
+  };
+  const begin: Launch = {
+    name: plan.agent,
+    model: settings.model ?? null,
+    gateway: api && `http://127.0.0.1:3128/model/${plan.agent}`,
+    subscription: isSubscription(key),
+    resume: launch.resume,
+    newSession: launch.newSession,
+  };
+  const files = await loginFiles(parts, settings, adapter.login, again);
+  if (!again) sayUnlimited(parts, plan, api);
+  return {
+    model: api && modelFor(parts, plan, on, api, credential, meter),
+    meter,
+    memory,
+    reader: forgettable(adapter, launch.resume ? launch.spentBefore : null),
+    task: {
+      ...words(job, plan, adapter, begin),
+      memory: { key: memory.key, restore: launch.resume !== null, paths: adapter.memory },
+      files,
+    },
+  };
+}
+
+/** Begun anew when the session could not be put back. */
+function forgettable(adapter: Adapter, resumed: Spent | null): Harness["reader"] {
+  let reader = adapter.reader(resumed);
+  return {
+    read: (line) => reader.read(line),
+    end: (end) => reader.end(end),
+    session: () => reader.session(),
+    forget() {
+      reader = adapter.reader(null);
+    },
+  };
+}
+
+function meterFor({ clock, outbox }: Parts, plan: Plan, on: On, counted: boolean): Meter {
+  const over = (text: string) => on.cut({ code: "budget_spent", text, resetAt: null });
+  const tell = (fact: Fact) => outbox.add(fact);
+  const price = plan.settings.price ?? null;
+  return new Meter({ clock, tell, over }, price, plan, counted, lastUsage(outbox));
+}
+
+function modelFor(
+  { outbox, secrets, clock }: Parts,
+  { agent, settings }: Plan,
+  on: On,
+  api: Api,
+  credential: Credential,
+  meter: Meter,
+): Model {
+  const service = {
+    name: agent,
+    api,
+    baseUrl: baseUrlOf(api, settings.base_url),
+    timeoutMs: settings.timeout_seconds * 1_000,
+    patienceMs: settings.patience_seconds * 1_000,
+  };
+  const told = { ...on, fact: (fact: Fact) => outbox.add(fact) };
+  return createModel(service, credential, meter, secrets, clock, told);
+}
+
+/** Prompt and command line, and what they are for an agent that cannot have its session back. */
+function words(job: Job, plan: Plan, adapter: Adapter, begin: Launch) {
+  const commandOf = (launch: Launch): string[] => {
+    const { command, env } = adapter.start(launch);
+    const all = Object.entries({ AGENT: plan.agent, ...env, ...plan.settings.env });
+    return ["/usr/bin/env", ...all.map(([name, value]) => `${name}=${value}`), ...command];
+  };
+  const resumed = begin.resume !== null;
+  const prompt = promptOf(job, plan, resumed);
+  const command = commandOf(begin);
+  if (!resumed) return { prompt, command, fresh: null };
+  const fresh = {
+    prompt: promptOf(job, plan, false),
+    command: commandOf({ ...begin, resume: null }),
+  };
+  return { prompt, command, fresh };
+}
+
+/** A reader from the beginning, for a container that only saves what a dead one left. */
+export const blankReader = ({ settings }: Plan): Reader => adapterOf(settings).reader(null);
+
+export const steers = ({ settings }: Plan): boolean => adapterOf(settings).steers;
+
+async function keyOf(read: () => Promise<string | null>, again: boolean): Promise<string | null> {
+  try {
+    return await read();
+  } catch (error) {
+    if (again) return null;
+    if (error instanceof CredentialError) throw new PlanError("credential_missing", error.message);
+    throw error;
+  }
+}
+
+/** A login that daemon.yml lets into the container; every word of it is masked in what is told. */
+async function loginFiles(
+  { secrets, outbox }: Parts,
+  settings: Agent,
+  to: string | null,
+  again: boolean,
+): Promise<Task["files"]> {
+  if (!settings.expose || !settings.login || !to) return [];
+  const text = await readFile(homePath(settings.login), "utf8").catch(
+    (error: NodeJS.ErrnoException) => {
+      if (again) return "";
+      throw new PlanError("credential_missing", `${settings.login} cannot be read: ${error.code}`);
+    },
+  );
+  if (text.length > loginBytesMax)
+    throw new PlanError("credential_missing", `${settings.login} is too large for a login`);
+  for (const [, value = ""] of text.matchAll(/"([^"\\\s]{12,})"/g)) secrets.add(value);
+  if (again) return [];
+  const what = "its login lies in the container, where the agent can read it";
+  outbox.add({ type: "notice", text: `${what}: daemon.yml says \`expose: true\`` });
+  return [{ path: to, text }];
+}
+
+/** What the agent is told: a script as it was asked, others also how they work here. */
+function promptOf(job: Job, plan: Plan, resumed: boolean): string {
+  const parts = [job.prompt];
+  const knows = resumed && !plan.launch.stale;
+  if (!knows && job.handover && !job.fresh) parts.push(job.handover);
+  const whole = parts.join("\n\n") + plan.finding;
+  if (plan.settings.adapter === "script" || resumed) return whole;
+  return `${whole.trimEnd()}\n\n${manners(job, plan)}\n`;
+}
+
+function manners(job: Job, { verify }: Plan): string {
+  const proof =
+    verify.length > 0
+      ? `When you have ended, these are run, and decide: ${verify.map((one) => `\`${one}\``).join(", ")}.`
+      : "";
+  return [
+    "## How you work here",
+    `Nobody watches: you run by yourself, in a container made for this, on the branch \`${job.branch}\`. Commit as you go, in small commits; they are pushed by themselves. Stay on this branch and do not rewrite it. There is no network but what is allowed: what is refused stays refused. \`gh\` reads this repository's issues, pull requests and checks. ${proof}`.trim(),
+    "When you cannot go on without a person's decision, end with one line `::ask:: your question`.",
+  ].join("\n\n");
+}
+
+/** Dollars are known only by a price, or at the end of an agent that tells them. */
+function sayUnlimited({ outbox }: Parts, { usd, settings }: Plan, api: Api | null) {
+  if (usd === null || settings.price || api === null) return;
+  const text = `limits.usd is looked at only when the agent ends: daemon.yml gives no \`price:\` for it`;
+  outbox.add({ type: "notice", text });
+}
+
+function lastUsage(outbox: Outbox): Spent {
+  const last = outbox.events.findLast((event) => event.type === "usage");
+  if (last?.type !== "usage") return nothingSpent;
+  const { inputTokens, cachedTokens, outputTokens, costMicroUsd } = last;
+  return { inputTokens, cachedTokens, outputTokens, costMicroUsd };
+}
+
+/** The next run's memory; or none, when the agent would not have this one back. */
+export async function settleSession(
+  { config, job, clock, outbox }: Parts,
+  plan: Plan,
+  { reader, memory, model }: Harness,
+  /** Why the agent's work does not count, when it ended by itself. */
+  problem: Problem | null,
+) {
+  const silent = model !== null && !outbox.events.some((event) => event.type === "model");
+  if (problem && silent && plan.launch.resume)
+    return await forgetSession(config.data, job.pipeline, plan.agent);
+  const session = reader.session();
+  const named = session !== null && /^\w[\w.:-]{0,199}$/.test(session.id);
+  if (!named || silent || !existsSync(memory.to)) return;
+  await keepSession(config.data, memory.to, {
+    pipeline: job.pipeline,
+    agent: plan.agent,
+    adapter: plan.settings.adapter,
+    session: session.id,
+    number: job.number,
+    spent: session.spent,
+    savedAt: clock.now(),
+  });
+}
+
+/** A quota is used up for every agent with the same key at the same service. */
+export function quotaOf(config: Config, plan: Plan, resetAt: number | null): Settle["quota"] {
+  const { credential, base_url } = plan.settings;
+  const same = Object.entries(config.agents).filter(
+    ([name, other]) =>
+      name === plan.agent ||
+      (credential !== undefined && other.credential === credential && other.base_url === base_url),
+  );
+  return { resetAt, agents: same.map(([name]) => name).slice(0, 100) };
+}

@@ -1,0 +1,109 @@
+import { randomUUID } from "node:crypto";
+import { parseDocument } from "yaml";
+import type { FailureCode } from "../../app/protocol/failure.ts";
+import { isServed, matchesAny } from "../../app/protocol/pattern.ts";
+import {
+  agentsOf,
+  mistakeLine,
+  readTrimoYml,
+  type TrimoYml,
+  trimoYmlPath,
+} from "../../app/protocol/trimo-yml.ts";
+import type { Job } from "../../app/protocol/wire.ts";
+import { nothingSpent } from "../agents/adapter.ts";
+import { bytesOf, type Config } from "../config.ts";
+import { baseImage } from "../images/base.ts";
+import type { Fetched } from "../repository/mirror.ts";
+import type { Plan } from "./run-record.ts";
+
+/** Why a run cannot be what was asked for. */
+export class PlanError extends Error {
+  readonly code: FailureCode;
+  constructor(code: FailureCode, detail: string) {
+    super(detail);
+    this.code = code;
+  }
+}
+
+/** Asked before anything is fetched: the app may be wrong, or not ours any more. */
+export function refuseForeign(config: Config, repository: string) {
+  if (isServed(repository, config.repositories)) return;
+  throw new PlanError(
+    "repository_refused",
+    `${repository} is not among the repositories of this machine: ${config.repositories.join(", ")}`,
+  );
+}
+
+/** Whatever the app says: on the default branch lies the trimo.yml that is believed. */
+export function refuseDefaultBranch(job: Job, fetched: Fetched) {
+  if (fetched.defaultBranch !== null && job.branch !== fetched.defaultBranch) return;
+  throw new PlanError("push_refused", `${job.branch} is the default branch; no run works on it.`);
+}
+
+/** Job, daemon.yml and the default branch's trimo.yml → what this machine will do. */
+export function makePlan(
+  config: Config,
+  job: Job,
+  fetched: Pick<Fetched, "branchSha" | "defaultSha" | "trimoYml">,
+): Plan {
+  const wishes = parseWishes(fetched.trimoYml);
+  const names = Object.keys(config.agents);
+  const wanted = agentsOf(wishes);
+  const agent =
+    job.agent ?? wanted.find((name) => names.includes(name)) ?? wanted[0] ?? names[0] ?? "";
+  const settings = Object.hasOwn(config.agents, agent) ? config.agents[agent] : undefined;
+  if (!settings)
+    throw new PlanError(
+      "agent_unknown",
+      `There is no agent "${agent}" here, only ${names.join(", ")}.`,
+    );
+  const image = job.image ?? wishes.image ?? settings.image ?? baseImage;
+  // What daemon.yml itself names for an agent it may start.
+  const ours = image === settings.image;
+  if (!ours && !(wishes.build && job.image === null) && !matchesAny(image, config.images))
+    throw new PlanError(
+      "image_refused",
+      `${image} is not among the images of this machine: ${config.images.join(", ")}`,
+    );
+  const most = config.limits;
+  const asked = wishes.limits ?? {};
+  return {
+    agent,
+    image,
+    build: job.image === null ? (wishes.build ?? null) : null,
+    settings,
+    launch: {
+      resume: null,
+      newSession: randomUUID(),
+      stale: false,
+      memoryKey: randomUUID(),
+      spentBefore: nothingSpent,
+    },
+    tokens: least(most.tokens, asked.tokens),
+    usd: least(most.usd, asked.usd),
+    verify: wishes.verify ?? [],
+    cpus: Math.min(most.cpus, asked.cpus ?? most.cpus),
+    memoryBytes: Math.min(bytesOf(most.memory), bytesOf(asked.memory ?? most.memory)),
+    pids: Math.min(most.pids, asked.pids ?? most.pids),
+    diskBytes: Math.min(bytesOf(most.disk), bytesOf(asked.disk ?? most.disk)),
+    minutes: Math.min(most.minutes, asked.minutes ?? most.minutes),
+    prebootSeconds: Math.min(most.preboot_seconds, asked.preboot_seconds ?? most.preboot_seconds),
+    allow: wishes.egress?.allow ?? [],
+    branchSha: fetched.branchSha,
+    startSha: fetched.branchSha ?? fetched.defaultSha,
+    finding: "",
+  };
+}
+
+/** The lower of a ceiling and a wish; null: neither is there. */
+function least(ceiling: number | undefined, wish: number | undefined): number | null {
+  const known = [ceiling, wish].filter((one) => one !== undefined);
+  return known.length > 0 ? Math.min(...known) : null;
+}
+
+function parseWishes(text: string | null): TrimoYml {
+  const { config, mistakes } = readTrimoYml(text, (source) => parseDocument(source));
+  if (mistakes.length === 0) return config;
+  const list = mistakes.slice(0, 20).map(mistakeLine).join("\n");
+  throw new PlanError("config_invalid", `${trimoYmlPath}:\n${list}`);
+}

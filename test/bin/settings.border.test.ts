@@ -1,0 +1,113 @@
+import { spawnSync } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, test } from "vitest";
+import { openConformance } from "../support/github/conformance.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "trimo-settings-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const { privateKey } = generateKeyPairSync("rsa", {
+  modulusLength: 2048,
+  privateKeyEncoding: { type: "pkcs8", format: "pem" },
+  publicKeyEncoding: { type: "spki", format: "pem" },
+});
+
+function trimo(args: string[], env: Record<string, string>) {
+  const { PATH = "", HOME = "" } = process.env;
+  const { status, stderr, stdout } = spawnSync(
+    process.execPath,
+    ["--import", "tsx", "bin/trimo.ts", ...args],
+    { cwd: root, env: { PATH, HOME, TRIMO_DATA: folder, ...env } as never, timeout: 30_000 },
+  );
+  return { status, stderr: stderr.toString(), stdout: stdout.toString() };
+}
+const good = { APP_ID: "1", PRIVATE_KEY: privateKey, WEBHOOK_SECRET: "x", PORT: "0" };
+
+describe("the app's settings", () => {
+  test("that are missing are all named at once, with exit 78 and nothing listening", () => {
+    const { status, stderr, stdout } = trimo(["app"], {});
+    expect(status).toBe(78);
+    for (const name of ["APP_ID", "PRIVATE_KEY", "WEBHOOK_SECRET"])
+      expect(stderr).toMatch(new RegExp(`^✖ ${name}`, "m"));
+    expect(stdout).toBe("");
+  });
+  test.each([
+    ["APP_ID", "abc", "number"],
+    ["PRIVATE_KEY", "abc", "PEM"],
+    ["PORT", "99999", "0 to 65535"],
+    ["GHE_PROTOCOL", "ftp", "http or https"],
+    ["TRIMO_PUBLIC_URL", "trimo.example.com", "URL"],
+    ["TRIMO_DATABASE_URL", "postgres://x", "URL"],
+    ["TRIMO_WRITES_PER_MINUTE", "0", "1 to 6000"],
+    ["LOG_LEVEL", "loud", "one of"],
+  ])("%s=%s is refused", (name, value, words) => {
+    const { status, stderr } = trimo(["app"], { ...good, [name]: value });
+    expect(status).toBe(78);
+    expect(stderr).toMatch(new RegExp(`^✖ ${name} .*${words}`, "m"));
+  });
+});
+
+describe("the daemon's settings", () => {
+  const yml = (text: string) => {
+    const path = join(folder, "daemon.yml");
+    writeFileSync(path, text);
+    return ["daemon", "--config", path];
+  };
+  const agents = "agents: { a: { adapter: script, command: [true] } }\n";
+  test.each([
+    ["agents: { a: { adapter: script, command: ['true'] } }\n", "No app is named"],
+    ["server: http://x\nagents: {}\n", "names no agent"],
+    ["server: http://x\nslots: none\n", "slots"],
+    ["server: http://x\nsloots: 2\n", "sloots"],
+    ["server: http://x\nagents: { 'Bad Name': { adapter: script, command: [x] } }\n", "agents"],
+    ["a: [\n", "daemon.yml"],
+    [agents, "command.0"],
+  ])("%j is refused with what is wrong", (text, words) => {
+    const { status, stderr } = trimo(yml(text), { TRIMO_TOKEN: "t" });
+    expect(status).toBe(78);
+    expect(stderr).toContain(words);
+  });
+  test("a missing file, token or token file is named", () => {
+    expect(trimo(["daemon", "--config", "/nowhere.yml"], {}).stderr).toContain(
+      "/nowhere.yml cannot be read",
+    );
+    expect(trimo(yml("server: http://x\n"), {}).stderr).toContain("trimo enroll");
+    expect(trimo([...yml("server: http://x\n"), "--token-file", "/nowhere"], {}).stderr).toContain(
+      "/nowhere cannot be read",
+    );
+  });
+});
+
+test("enroll prints a token alone on stdout, once a name", () => {
+  const first = trimo(["enroll", "studio"], {});
+  expect([first.status, first.stderr]).toEqual([0, ""]);
+  expect(first.stdout).toMatch(/^trimo_[\w-]{43}\n$/);
+  const again = trimo(["enroll", "studio"], {});
+  expect([again.status, again.stdout]).toEqual([1, ""]);
+  expect(again.stderr).toContain("enrolled already");
+});
+
+test("a request that GitHub's description does not allow is a breach", async () => {
+  const conforms = await openConformance();
+  const ask = (method: string, path: string, body?: unknown) =>
+    conforms({ method, path, query: "", body });
+  const sha = "a".repeat(40);
+  expect(
+    ask("POST", "/repos/a/b/check-runs", { name: "Trimo", head_sha: sha, status: "queued" }),
+  ).toBeNull();
+  expect(ask("POST", "/repos/a/b/check-runs", { head_sha: sha })?.problem).toContain("name");
+  expect(
+    ask("POST", "/repos/a/b/check-runs", {
+      name: "Trimo",
+      head_sha: sha,
+      status: "completed",
+      conclusion: "great",
+    })?.problem,
+  ).toContain("conclusion");
+  expect(ask("POST", "/repos/a/b/issues/1/comments", { text: "x" })?.problem).toContain("body");
+  expect(ask("POST", "/repos/a/b/merges", {})?.problem).toContain("not among");
+});

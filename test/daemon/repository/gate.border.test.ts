@@ -1,0 +1,255 @@
+import { execFile } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemClock } from "../../../app/protocol/clock.ts";
+import {
+  commitsBetween,
+  type Gate,
+  gateHead,
+  makeGate,
+  pushOn,
+  serveGate,
+} from "../../../daemon/repository/gate.ts";
+import { fetchMirror } from "../../../daemon/repository/mirror.ts";
+import { Pusher } from "../../../daemon/repository/pusher.ts";
+
+// Mirror and gate with real git over HTTP.
+
+const folder = mkdtempSync(join(tmpdir(), "trimo-gate-"));
+const remote = join(folder, "remote/acme/app.git");
+const work = join(folder, "work");
+let gate: Gate;
+let server: Server;
+let url: string;
+let pushes = 0;
+const env = {
+  ...process.env,
+  GIT_CONFIG_GLOBAL: "/dev/null",
+  GIT_CONFIG_NOSYSTEM: "1",
+  GIT_AUTHOR_NAME: "a",
+  GIT_AUTHOR_EMAIL: "a@b",
+  GIT_COMMITTER_NAME: "a",
+  GIT_COMMITTER_EMAIL: "a@b",
+  GIT_TERMINAL_PROMPT: "0",
+};
+// Never synchronously: the gate is served by this very process.
+const run = promisify(execFile);
+async function git(cwd: string, ...args: string[]): Promise<string> {
+  return (await run("git", ["-C", cwd, ...args], { env })).stdout.trim();
+}
+async function fails(cwd: string, ...args: string[]): Promise<string> {
+  const answer = await git(cwd, ...args).catch((error) => error as { stderr: string });
+  if (typeof answer === "string") throw new Error(`git ${args.join(" ")} was not refused`);
+  return answer.stderr;
+}
+
+beforeAll(async () => {
+  await run("git", ["init", "-q", "--bare", "-b", "trunk", remote], { env });
+  await run("git", ["init", "-q", "-b", "trunk", join(folder, "seed")], { env });
+  await run("mkdir", ["-p", join(folder, "seed/.github")], { env });
+  writeFileSync(join(folder, "seed/.github/trimo.yml"), "agent: hello\n");
+  await git(join(folder, "seed"), "add", "-A");
+  await git(join(folder, "seed"), "commit", "-qm", "Begin");
+  await git(
+    join(folder, "seed"),
+    "push",
+    "-q",
+    remote,
+    "HEAD:trunk",
+    "HEAD:refs/heads/trimo/1-x",
+    "HEAD:refs/heads/secret",
+  );
+  const fetched = await fetchMirror(
+    join(folder, "data"),
+    join(folder, "remote"),
+    "acme/app",
+    "trimo/1-x",
+    "token",
+    new AbortController().signal,
+  );
+  gate = await makeGate(
+    join(folder, "gate.git"),
+    fetched.folder,
+    "trimo/1-x",
+    fetched.branchSha ?? "",
+  );
+  server = createServer((request, response) =>
+    serveGate(gate, request, response, () => (pushes += 1)),
+  );
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/repository.git`;
+  await run("git", ["clone", "-q", "-b", "trimo/1-x", url, work], { env });
+});
+afterAll(() => {
+  server.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test("a mirror knows the remote's own default branch, the pipeline's branch when it exists, and trimo.yml", async () => {
+  const again = await fetchMirror(
+    join(folder, "data"),
+    join(folder, "remote"),
+    "acme/app",
+    "trimo/none",
+    "token",
+    new AbortController().signal,
+  );
+  expect(again.branchSha).toBeNull();
+  expect(again.trimoYml).toBe("agent: hello\n");
+  expect(again.defaultSha).toBe(await git(remote, "rev-parse", "trunk"));
+});
+
+test("a clone has the one branch, a commit goes forward, and its push is told", async () => {
+  expect((await git(work, "branch", "-r")).replace(/\s+/g, " ")).not.toMatch(/secret|trunk/);
+  const before = await gateHead(gate);
+  await git(work, "commit", "--allow-empty", "-qm", "One\n\nwith a body");
+  await git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
+  const after = await gateHead(gate);
+  expect(await commitsBetween(gate, before, after)).toEqual([{ sha: after, subject: "One" }]);
+  await expect.poll(() => pushes).toBe(1);
+});
+
+test("what is not forward on the one branch is refused with a sentence", async () => {
+  await git(work, "commit", "--allow-empty", "-qm", "Two");
+  await git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
+  await git(work, "reset", "-q", "--hard", "HEAD~1");
+  await git(work, "commit", "--allow-empty", "-qm", "Other");
+  expect(await fails(work, "push", "--force", "origin", "HEAD:trimo/1-x")).toContain(
+    "history only goes forward",
+  );
+  for (const target of [
+    "HEAD:trunk",
+    "HEAD:Trimo/1-x",
+    "HEAD:trimo/2",
+    "HEAD:refs/tags/v1",
+    "HEAD:refs/notes/x",
+    "HEAD:refs/replace/x",
+    "HEAD:refs/trimo/x",
+  ])
+    expect(await fails(work, "push", "--force", "origin", target)).toMatch(
+      /only the branch|deny|refus|reject/,
+    );
+  expect(await fails(work, "push", "origin", ":trimo/1-x")).toMatch(/deleted|delet/);
+  await git(work, "reset", "-q", "--hard", "@{u}");
+});
+
+test("objects of other branches cannot be had by their id", async () => {
+  await git(join(folder, "seed"), "checkout", "-q", "-b", "hidden");
+  await git(join(folder, "seed"), "commit", "--allow-empty", "-qm", "Hidden");
+  const hidden = await git(join(folder, "seed"), "rev-parse", "HEAD");
+  await git(
+    join(folder, "data/mirrors/acme/app.git"),
+    "fetch",
+    "-q",
+    join(folder, "seed"),
+    "hidden",
+  );
+  // The container's git speaks protocol 0: its wish for version 2 is not passed on.
+  expect(await fails(work, "fetch", "origin", hidden)).toMatch(
+    /not our ref|unadvertised|not allow/,
+  );
+});
+
+test("another branch's commits cannot be pulled in as a parent: they are not advertised, and refused", async () => {
+  const hidden = await git(join(folder, "seed"), "rev-parse", "hidden");
+  const advertised = await (await fetch(`${url}/info/refs?service=git-receive-pack`)).text();
+  expect(advertised).not.toContain(hidden);
+  const head = await git(work, "rev-parse", "HEAD");
+  const tree = await git(work, "rev-parse", "HEAD^{tree}");
+  // By hand: git itself would not name a parent that it does not have.
+  const text = `tree ${tree}\nparent ${head}\nparent ${hidden}\nauthor a <a@b> 1 +0000\ncommitter a <a@b> 1 +0000\n\nSteal\n`;
+  writeFileSync(join(folder, "commit"), text);
+  const stolen = await git(
+    work,
+    "hash-object",
+    "-t",
+    "commit",
+    "-w",
+    "--literally",
+    join(folder, "commit"),
+  );
+  const pack = await run(
+    "sh",
+    [
+      "-c",
+      `printf '%s\n' ${stolen} | git -C ${work} pack-objects --stdout > ${join(folder, "pack")}`,
+    ],
+    { env },
+  );
+  expect(pack.stderr).not.toContain("fatal");
+  const line = `${head} ${stolen} refs/heads/trimo/1-x\0 report-status`;
+  const length = (line.length + 4).toString(16).padStart(4, "0");
+  const body = Buffer.concat([
+    Buffer.from(`${length}${line}0000`),
+    readFileSync(join(folder, "pack")),
+  ]);
+  const answer = await fetch(`${url}/git-receive-pack`, {
+    method: "POST",
+    body,
+    headers: { "content-type": "application/x-git-receive-pack-request" },
+  });
+  const report = await answer.text();
+  expect(report).toContain("ng refs/heads/trimo/1-x pre-receive hook declined");
+  expect(await gateHead(gate)).toBe(head);
+});
+
+test("a file over GitHub's limit is refused before it comes as far as GitHub", async () => {
+  await run("truncate", ["-s", String(101 * 2 ** 20), join(work, "BIG")], { env });
+  await git(work, "add", "BIG");
+  await git(work, "commit", "-qm", "Big");
+  expect(await fails(work, "push", "origin", "HEAD:trimo/1-x")).toContain("GitHub takes at most");
+  await git(work, "reset", "-q", "--hard", "HEAD~1");
+});
+
+test("nothing but clone, fetch and push is served", async () => {
+  for (const path of [
+    "/config",
+    "/HEAD",
+    "/objects/info/packs",
+    "/../remote/acme/app.git/info/refs?service=git-upload-pack",
+    "/info/refs",
+    "/info/refs?service=git-upload-archive",
+    "/git-upload-archive",
+  ])
+    expect((await fetch(`${url}${path}`)).status).toBe(404);
+  expect((await fetch(`${url}/git-receive-pack`)).status).toBe(404);
+});
+
+test("the end of a run counts a push that nobody has looked at yet", async () => {
+  const start = await gateHead(gate);
+  await pushOn(gate, remote, "token", start);
+  await git(work, "commit", "--allow-empty", "-qm", "Last");
+  await git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
+  const told: string[] = [];
+  const pusher = new Pusher(
+    gate,
+    remote,
+    { told: start, onGitHub: start, start },
+    async () => "token",
+    systemClock,
+    (fact) => told.push(fact.type),
+    new AbortController().signal,
+  );
+  expect(pusher.changed).toBe(false);
+  const verdict = await pusher.finish("trimo/1-x-run-1");
+  expect(verdict).toEqual({ ok: true, head: await gateHead(gate) });
+  expect(pusher.changed).toBe(true);
+  expect(told).toEqual(["commit", "pushed"]);
+});
+
+test("on to the remote forward only: a branch that somebody moved is never overwritten", async () => {
+  const head = await gateHead(gate);
+  expect(await pushOn(gate, remote, "token", head)).toBe("pushed");
+  const theirs = await git(join(folder, "seed"), "rev-parse", "hidden");
+  await git(join(folder, "seed"), "push", "-qf", remote, "hidden:refs/heads/trimo/1-x");
+  await git(work, "commit", "--allow-empty", "-qm", "Three");
+  await git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
+  expect(await pushOn(gate, remote, "token", await gateHead(gate))).toBe("moved");
+  expect(await git(remote, "rev-parse", "trimo/1-x")).toBe(theirs);
+  expect(await pushOn(gate, join(folder, "nowhere"), "token", head)).toHaveProperty("unreachable");
+});
