@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { pino } from "pino";
 import { readConfig, readDatabaseUrl, SettingsError } from "../app/config.ts";
+import { systemClock } from "../app/protocol/clock.ts";
 
 /** sysexits.h, EX_CONFIG. */
 const badSettings = 78;
 
-/** `trimo app`: until SIGTERM or SIGINT. */
+/** `trimo app`: runs the app until SIGTERM or SIGINT. */
 export async function runApp() {
   const config = readOrExit();
   const { startApp } = await import("../app/main.ts");
@@ -31,14 +32,17 @@ function readOrExit() {
   }
 }
 
-/** `trimo enroll NAME`: the token alone on stdout. */
+/** `trimo enroll NAME`: prints the token alone on stdout. */
 export async function runEnroll(name: string, account: string | null) {
   const { openDatabase } = await import("../app/state/database.ts");
-  const { enroll } = await import("../app/daemons/routes.ts");
+  const { randomIds } = await import("../app/state/identity.ts");
+  const { createWake } = await import("../app/state/wake.ts");
+  const { enroll } = await import("../app/daemons/enroll.ts");
   const { url, authToken } = readDatabaseUrl(process.env);
-  const db = await openDatabase(url, authToken);
+  const parts = { clock: systemClock, ids: randomIds, wake: createWake() };
+  const db = await openDatabase({ url, authToken, ...parts });
   const secret = randomBytes(32).toString("base64url");
-  const answer = await enroll(db, Date.now(), name, account, secret);
+  const answer = await enroll(db, { name, account, secret });
   db.close();
   if (typeof answer === "string") {
     process.stdout.write(`${answer}\n`);

@@ -1,7 +1,7 @@
 import { systemClock } from "../app/protocol/clock.ts";
-import { sentence } from "../app/view/run-view.ts";
-import { failureWords } from "../app/view/wording.ts";
-import { apiOf } from "../daemon/agents/settings.ts";
+import { failureWords } from "../app/view/failure.ts";
+import { sentence } from "../app/view/sentence.ts";
+import { apiOf } from "../daemon/agent-settings.ts";
 import { type Config, type Options, readConfig, SettingsError } from "../daemon/config.ts";
 import { connectDocker, type Docker, imageLabels } from "../daemon/docker/container.ts";
 import { type Proof, proveAgent } from "../daemon/doctor.ts";
@@ -152,8 +152,8 @@ async function tryAgent(docker: Docker, config: Config, flags: Flags, note: Note
     name,
     flags.prompt ?? usualPrompt,
     (event) => {
-      const { type, seq: _, at: __, ...data } = event;
-      if (type !== "output") say(sentence(type, data));
+      const { seq: _, at: __, ...fact } = event;
+      if (fact.type !== "output") say(sentence(fact));
     },
     stop.signal,
   );
@@ -170,7 +170,7 @@ async function tryAgent(docker: Docker, config: Config, flags: Flags, note: Note
       false,
       `${name} does not work: ${failure ? `${failureWords[failure.code].title} (${failure.code})` : "it was stopped"}`,
       failure
-        ? `${failureWords[failure.code].mend}\n    ${failure.detail.split("\n").slice(-6).join("\n    ")}`
+        ? `${failureWords[failure.code].fix}\n    ${failure.detail.split("\n").slice(-6).join("\n    ")}`
         : null,
     );
   if (flags.verbose) process.stderr.write(proof.transcript);

@@ -5,7 +5,7 @@ import { parseDocument } from "yaml";
 import { z } from "zod";
 import { AgentName } from "../app/protocol/names.ts";
 import { HostPort, Limits, size } from "../app/protocol/trimo-yml.ts";
-import { AgentSettings } from "./agents/settings.ts";
+import { AgentSettings } from "./agent-settings.ts";
 
 /** What this machine serves, may start, and gives: daemon.yml. Nothing from outside widens it. */
 const DaemonYml = z.strictObject({

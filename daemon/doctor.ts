@@ -7,13 +7,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { systemClock } from "../app/protocol/clock.ts";
-import type { Event, Job, Settle } from "../app/protocol/wire.ts";
+import type { Event } from "../app/protocol/event.ts";
+import type { Job } from "../app/protocol/job.ts";
+import type { Settle } from "../app/protocol/settle.ts";
 import type { Config } from "./config.ts";
 import type { Docker } from "./docker/container.ts";
 import { Builds } from "./images/builds.ts";
 import { copyCgi } from "./repository/gate.ts";
 import { gitEnvironment, gitIn } from "./repository/git.ts";
-import { removeBox, runJob } from "./run/job.ts";
+import { removeContainerAndVolume } from "./run/archive.ts";
+import { runJob } from "./run/job.ts";
 import type { Server } from "./server/client.ts";
 
 // `trimo doctor --agent NAME`: one tiny run, the whole way but for the app and GitHub, which are a
@@ -59,7 +62,7 @@ export async function proveAgent(
   const cancel = new AbortController();
   signal.addEventListener("abort", () => cancel.abort(), { once: true });
   const job = jobFor(agent, prompt, forge.sha);
-  const wishes = { cancel, leave: new AbortController().signal, pokes: [] };
+  const wishes = { cancel, leave: new AbortController().signal, onMessage: new Set<() => void>() };
   try {
     await mkdir(own.data, { recursive: true, mode: 0o700 });
     const parts = {
@@ -77,7 +80,7 @@ export async function proveAgent(
     const transcript = await readTranscript(own.data, job);
     return { ok: settled?.outcome === "succeeded", commits, end: settled, transcript };
   } finally {
-    await removeBox(docker, job, null).catch(() => {});
+    await removeContainerAndVolume(docker, job, null).catch(() => {});
     forge.close();
     await rm(folder, { recursive: true, force: true });
   }
@@ -103,7 +106,7 @@ function jobFor(agent: string, prompt: string, sha: string): Job {
     agent,
     image: null,
     prompt,
-    handover: "",
+    handoff: "",
     fresh: false,
   };
 }
@@ -116,13 +119,13 @@ function appOf(take: (event: Event) => void, settled: (end: Settle) => void): Se
     hello: never,
     claim: never,
     stream: never,
-    renew: async () => ({ leaseMs, cancel: false, tell: [] }),
+    renew: async () => ({ leaseMs, cancel: false, messages: [] }),
     events: async (_run, { events }) => {
       for (const event of events.filter(({ seq }) => seq > known)) take(event);
       known = Math.max(known, ...events.map(({ seq }) => seq));
       return { acknowledged: known };
     },
-    token: async () => ({ token: "none", expiresAt: Date.now() + 3_600_000 }),
+    token: async () => ({ token: "none", expiresAt: systemClock.now() + 3_600_000 }),
     settle: async (_run, end) => {
       settled(end);
       return { settled: true };

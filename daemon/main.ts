@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { systemClock } from "../app/protocol/clock.ts";
+import { RunningState } from "../app/protocol/running-state.ts";
 import { bytesOf, type Config } from "./config.ts";
 import { connectDocker } from "./docker/container.ts";
 import { Builds } from "./images/builds.ts";
@@ -10,6 +11,9 @@ import { Slots } from "./run/slots.ts";
 import { connectServer } from "./server/client.ts";
 import { keepConnection } from "./server/connection.ts";
 import { sweepLoop } from "./sweep.ts";
+
+/** Between two connections when a run was left unsettled, in milliseconds. */
+const reconnectMs = 1_000;
 
 export type Daemon = {
   /** Finishes what is under way, takes nothing new. */
@@ -40,16 +44,28 @@ export async function startDaemon(config: Config, version: string, log: Logger):
   const identity = readIdentity(config.data);
   const server = connectServer(config.server, config.token);
   const builds = new Builds({ config, docker, clock, log, identity });
-  const slots = new Slots({ config, docker, server, clock, log, identity, builds }, version);
   const stop = new AbortController();
   let claiming: Promise<void> | null = null;
-  const connected = (name: string) => {
-    log.info({ name, server: config.server, slots: config.slots }, "connected");
-    // Not before the first hello: what an earlier daemon left takes its slots first.
-    claiming ??= slots.claimLoop(stop.signal);
-    claiming.catch((error) => log.fatal({ err: error }, "claiming ended"));
+  let connecting = new RunningState(clock, stop.signal);
+  const slots = new Slots({ config, docker, server, clock, log, identity, builds }, version, {
+    connected(name) {
+      log.info({ name, server: config.server, slots: config.slots }, "connected");
+      // Not before the first hello: what an earlier daemon left takes its slots first.
+      claiming ??= slots.claimLoop();
+      claiming.catch((error) => log.fatal({ err: error }, "claiming ended"));
+    },
+    // A run that was left unsettled needs the app's word: then the connection begins anew.
+    orphan: () => connecting.stop(),
+  });
+  const keepConnected = async () => {
+    const life = new RunningState(clock, stop.signal);
+    while (life.running) {
+      connecting = new RunningState(clock, stop.signal);
+      await keepConnection({ server, listener: slots, log }, connecting);
+      await life.sleep(reconnectMs);
+    }
   };
-  const connection = reconnecting(server, slots, log, stop.signal, connected);
+  const connection = keepConnected();
   const sweeping = sweepLoop(
     {
       docker,
@@ -60,7 +76,7 @@ export async function startDaemon(config: Config, version: string, log: Logger):
       builds,
       sessions: { days: config.sessions.days, diskBytes: bytesOf(config.sessions.disk) },
     },
-    stop.signal,
+    new RunningState(clock, stop.signal),
   );
   const finish = async () => {
     stop.abort();
@@ -79,23 +95,6 @@ export async function startDaemon(config: Config, version: string, log: Logger):
     },
     ended: connection,
   };
-}
-
-/** A run that was left unsettled needs the app's word: then the connection begins anew. */
-async function reconnecting(
-  server: ReturnType<typeof connectServer>,
-  slots: Slots,
-  log: Logger,
-  signal: AbortSignal,
-  connected: (name: string) => void,
-) {
-  while (!signal.aborted) {
-    const again = new AbortController();
-    slots.onOrphan(() => again.abort());
-    const both = AbortSignal.any([signal, again.signal]);
-    await keepConnection(server, slots, systemClock, log, both, connected);
-    await systemClock.sleep(1_000, signal);
-  }
 }
 
 /** One daemon a data folder: two would take each other's runs for leftovers. */

@@ -86,3 +86,17 @@ export class LineReader {
     return { text: clean.slice(0, cut), end: this.#offset, whole: false };
   }
 }
+
+/** The end of a text without terminal escapes and control characters. */
+export function cleanEnd(text: string, chars: number): string {
+  return (
+    text
+      .slice(-4 * chars)
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
+      .replace(/\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-_])/g, "")
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
+      .replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, "")
+      .trim()
+      .slice(-chars)
+  );
+}

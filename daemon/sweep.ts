@@ -2,6 +2,7 @@ import { rm } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Logger } from "pino";
 import type { Clock } from "../app/protocol/clock.ts";
+import type { RunningState } from "../app/protocol/running-state.ts";
 import { sweepSessions } from "./agents/sessions.ts";
 import {
   type Docker,
@@ -26,9 +27,9 @@ type Parts = {
   sessions: { days: number; diskBytes: number };
 };
 
-/** Removes what a dead daemon left: at once at the start, and now and then, until `signal` aborts. */
-export async function sweepLoop(parts: Parts, signal: AbortSignal) {
-  while (!signal.aborted) {
+/** Removes what a dead daemon left: at once at the start, and now and then, until `state` stops. */
+export async function sweepLoop(parts: Parts, state: RunningState) {
+  while (state.running) {
     try {
       await sweep(parts);
       await parts.builds.sweep();
@@ -36,7 +37,7 @@ export async function sweepLoop(parts: Parts, signal: AbortSignal) {
     } catch (error) {
       parts.log.warn({ err: error }, "the sweep failed; it runs again at its next turn");
     }
-    await parts.clock.sleep(everyMs, signal);
+    await state.sleep(everyMs);
   }
 }
 

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
+import ts from "typescript";
 import { expect, test } from "vitest";
 import * as schema from "../app/state/schema.ts";
 
@@ -33,20 +34,70 @@ function breaches(of: string[], allowed: (name: string, file: string) => boolean
       .map((name) => `${file} → ${name}`),
   );
 }
+const product = files.filter((file) => !file.startsWith("test/"));
 const isIn = (name: string, ...places: string[]) => places.some((place) => name.startsWith(place));
 
-test("the daemon imports of the app only its protocol", () => {
-  expect(
-    breaches(within("daemon"), (name) => !isIn(name, "app/") || isIn(name, "app/protocol/")),
-  ).toEqual([]);
-  expect(breaches(within("daemon"), (name) => !isIn(name, "dashboard/", "bin/"))).toEqual([]);
+/**
+ * A folder is one right, and a step on a run's way: it imports only from folders to its right. Those of
+ * one step (one row) do not import each other. "" is what lies beside the folders.
+ */
+const orders = {
+  app: [
+    [""],
+    ["inbound"],
+    ["intents", "daemons", "reports"],
+    ["prompt"],
+    ["view"],
+    ["dispatch"],
+    ["state"],
+    ["github"],
+    ["text"],
+    ["protocol"],
+  ],
+  daemon: [
+    [""],
+    ["run"],
+    ["images"],
+    ["gateway"],
+    ["agents", "repository", "server", "docker"],
+    ["redact.ts", "config.ts", "agent-settings.ts"],
+  ],
+};
+
+test.each(
+  Object.entries(orders),
+)("in %s each folder imports only what is to its right", (program, rows) => {
+  const stepOf = (path: string) => {
+    const below = path.slice(program.length + 1);
+    const named = rows.findIndex((row) => row.includes(below.split("/")[0] ?? ""));
+    return named < 0 ? 0 : named;
+  };
+  const folderOf = (path: string) => path.split("/").slice(0, -1).join("/").split("/")[1] ?? "";
+  const allowed = (name: string, file: string) => {
+    if (!isIn(name, `${program}/`)) return true;
+    if (folderOf(name) === folderOf(file)) return true;
+    return stepOf(name) > stepOf(file);
+  };
+  expect(breaches(within(program), allowed)).toEqual([]);
+  const known = new Set(rows.flat());
+  const folders = within(program).map(folderOf);
+  expect([...new Set(folders)].filter((folder) => !known.has(folder))).toEqual([]);
 });
 
-test("the app imports neither daemon nor dashboard, but for main.ts that mounts the dashboard", () => {
+test.each([
+  ["app", ["app/"]],
+  ["app/protocol", ["app/protocol/"]],
+  ["daemon", ["daemon/", "app/protocol/", "images/base/"]],
+  ["dashboard", ["dashboard/", "app/state/", "app/view/", "app/protocol/"]],
+  ["images", ["images/base/"]],
+])("%s imports of Trimo only %j", (folder, places) => {
+  const ours = ["app/", "daemon/", "dashboard/", "images/", "bin/"];
+  // The one place where the app mounts its pages.
+  const isMount = (name: string, file: string) =>
+    file === "app/main.ts" && isIn(name, "dashboard/");
   const allowed = (name: string, file: string) =>
-    !isIn(name, "daemon/", "dashboard/", "images/", "bin/") ||
-    (file === "app/main.ts" && isIn(name, "dashboard/"));
-  expect(breaches(within("app"), allowed)).toEqual([]);
+    !isIn(name, ...ours) || isIn(name, ...places) || isMount(name, file);
+  expect(breaches(within(folder), allowed)).toEqual([]);
 });
 
 test("the protocol imports only zod", () => {
@@ -60,7 +111,6 @@ test("what runs inside a container imports only Node and its own folder", () => 
 });
 
 test("nothing but tests imports tests", () => {
-  const product = files.filter((file) => !file.startsWith("test/"));
   expect(breaches(product, (name) => !isIn(name, "test/"))).toEqual([]);
 });
 
@@ -71,7 +121,6 @@ test("one file imports each foreign world", () => {
     [/^simple-git$/, "daemon/repository/git.ts"],
     [/^@libsql\//, "app/state/database.ts"],
   ];
-  const product = files.filter((file) => !file.startsWith("test/"));
   for (const [library, owner] of owners) {
     const users = product.filter((file) => {
       const values = (text.get(file) ?? "").replace(/import type [^;]+;/g, "");
@@ -97,7 +146,7 @@ test("there are no cycles", () => {
   expect(files.flatMap((file) => visit(file, []))).toEqual([]);
 });
 
-test("one file writes each table", () => {
+test("one file of app/state writes each table", () => {
   const owners: Record<string, string[]> = {};
   for (const file of within("app")) {
     for (const [, table = ""] of (text.get(file) ?? "").matchAll(
@@ -109,17 +158,18 @@ test("one file writes each table", () => {
     Object.entries(owners).map(([table, list]) => [table, [...new Set(list)]]),
   );
   expect(writers).toEqual({
-    deliveries: ["app/inbound/listen.ts"],
-    intents: ["app/intents/intent.ts"],
-    pipelines: ["app/state/pipeline.ts"],
-    runs: ["app/state/run.ts"],
-    leases: ["app/state/lease.ts"],
-    pauses: ["app/state/pause.ts"],
-    tells: ["app/state/tell.ts"],
-    daemons: ["app/daemons/routes.ts"],
+    checkRuns: ["app/state/check-run.ts"],
+    daemons: ["app/state/daemon.ts"],
+    deliveries: ["app/state/delivery.ts"],
     events: ["app/state/event.ts"],
+    intents: ["app/state/intent.ts"],
+    leases: ["app/state/lease.ts"],
+    messages: ["app/state/message.ts"],
+    pauses: ["app/state/pause.ts"],
+    pipelineEvents: ["app/state/pipeline-event.ts"],
+    pipelines: ["app/state/pipeline.ts"],
     reports: ["app/state/report.ts"],
-    checkRuns: ["app/reports/write-check.ts"],
+    runs: ["app/state/run.ts"],
     schedules: ["app/state/schedule.ts"],
     workspaces: ["app/state/workspace.ts"],
   });
@@ -128,22 +178,63 @@ test("one file writes each table", () => {
 test("no file is a junk drawer, and none exports by default", () => {
   const names = /(^|\/)(utils?|helpers?|common|manager|service|misc|index)\.tsx?$/;
   expect(files.filter((file) => names.test(file))).toEqual([]);
-  const product = files.filter((file) => !file.startsWith("test/"));
   expect(product.filter((file) => /^export default/m.test(text.get(file) ?? ""))).toEqual([]);
 });
 
-test("functions are at most 70 lines", () => {
-  const product = files.filter((file) => !file.startsWith("test/") && file.endsWith(".ts"));
-  const long = product.flatMap((file) => {
-    const lines = (text.get(file) ?? "").split("\n");
-    return lines.flatMap((line, at) => {
-      if (!/^(export )?(async )?function \w+/.test(line)) return [];
-      const end = lines.findIndex((other, index) => index > at && other === "}");
-      return end - at > 70 ? [`${file}:${at + 1} ${end - at} lines`] : [];
-    });
-  });
-  // github.ts has two tables of doors, one line or a few each.
-  expect(long.filter((row) => !row.startsWith("app/github/app.ts"))).toEqual([]);
+const sources = new Map(
+  product.map((file) => [
+    file,
+    ts.createSourceFile(file, text.get(file) ?? "", ts.ScriptTarget.Latest, true),
+  ]),
+);
+
+/** `file:line, lines` of each function, method and arrow of a file. */
+function* functionsOf(file: string): Generator<{ at: string; lines: number }> {
+  const source = sources.get(file);
+  if (!source) return;
+  const lineOf = (position: number) => source.getLineAndCharacterOfPosition(position).line + 1;
+  const found: { at: string; lines: number }[] = [];
+  const visit = (node: ts.Node) => {
+    if (ts.isFunctionLike(node) && "body" in node && node.body) {
+      const first = lineOf(node.getStart());
+      found.push({ at: `${file}:${first}`, lines: lineOf(node.end) - first + 1 });
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  yield* found;
+}
+
+test("functions are at most 70 lines, components 90 and files 400", () => {
+  const long = product.flatMap((file) =>
+    [...functionsOf(file)]
+      .filter(({ lines }) => lines > (file.endsWith(".tsx") ? 90 : 70))
+      .map(({ at, lines }) => `${at}, ${lines} lines`),
+  );
+  expect(long).toEqual([]);
+  const lines = (file: string) => (text.get(file) ?? "").split("\n").length;
+  expect(product.filter((file) => lines(file) > 400)).toEqual([]);
+});
+
+test("no two exported types of one program have the same name", () => {
+  const names = new Map<string, string[]>();
+  for (const file of product)
+    for (const [, name = ""] of (text.get(file) ?? "").matchAll(
+      /^export (?:type|interface|class|enum) (\w+)/gm,
+    )) {
+      const key = `${file.split("/")[0]} ${name}`;
+      names.set(key, [...(names.get(key) ?? []), file]);
+    }
+  expect([...names].filter(([, places]) => places.length > 1)).toEqual([]);
+});
+
+test("time and chance come from the clock, in app and daemon", () => {
+  const raw =
+    /\bDate\.now\(|\bMath\.random\(|(?<!\.)\bset(?:Timeout|Interval|Immediate)\(|\bnew Date\(\)/;
+  const users = [...within("app"), ...within("daemon")].filter((file) =>
+    raw.test(text.get(file) ?? ""),
+  );
+  expect(users).toEqual(["app/protocol/clock.ts"]);
 });
 
 test("a migration is never older than one before it", () => {

@@ -1,62 +1,48 @@
+import type { Cause } from "../state/cause.ts";
 import type { Tx } from "../state/database.ts";
 import { logOwn } from "../state/event.ts";
 import { requestCancel } from "../state/lease.ts";
-import { type Pipeline, record } from "../state/pipeline.ts";
+import { close, type Pipeline } from "../state/pipeline.ts";
 import {
   endCancelled,
   openRuns,
   type Run,
   recordCancel,
-  wantPlaces,
-  wantShown,
+  requestPositions,
+  requestShown,
 } from "../state/run.ts";
-import type { Wake } from "../state/wake.ts";
 
-/** A queued run ends at once; one that a daemon holds is asked to stop, and keeps its work. */
-export async function cancelRun(tx: Tx, at: number, run: Run, by: string) {
-  if (run.state === "queued") {
-    await endCancelled(tx, at, run, by);
-    return;
-  }
+/** Stops a run: a queued one ends at once, one that a daemon has is asked to stop, and keeps its work. */
+async function cancelRun(tx: Tx, run: Run, cause: Cause) {
+  if (run.state === "queued") return void (await endCancelled(tx, run, cause));
+  tx.wake("cancel", run.daemon ?? "", run.id, run.attempt);
   if (run.cancelledBy) return;
-  await recordCancel(tx, run.id, by);
+  await recordCancel(tx, run.id, cause);
   await requestCancel(tx, run.id);
-  await logOwn(tx, run.id, at, { type: "cancel_requested", by });
-  await wantShown(tx, at, run, true);
+  await logOwn(tx, run.id, { type: "cancel_requested", cause });
+  await requestShown(tx, run, true);
+  tx.wake("run", run.id);
 }
 
-/** Every open run of a pipeline, stopped; gives them as they were. */
-export async function cancelRuns(
-  tx: Tx,
-  at: number,
-  pipelineId: string,
-  by: string,
-): Promise<Run[]> {
+/** Stops every open run of a pipeline; gives them as they were before. */
+export async function cancelRuns(tx: Tx, pipelineId: string, cause: Cause): Promise<Run[]> {
   const open = await openRuns(tx, pipelineId);
-  // The last first: a run that ends must not hand the line to one that is to end as well.
-  for (const run of [...open].reverse()) await cancelRun(tx, at, run, by);
-  if (open[0]) await wantPlaces(tx, at, open[0].workspace);
+  // The last first: a run that ends must not hand the queue to one that is to end as well.
+  for (const run of [...open].reverse()) await cancelRun(tx, run, cause);
+  if (open[0]) await requestPositions(tx, open[0].workspace);
   return open;
 }
 
-/** What it stood on is gone or over: nothing is added to it any more. */
-export async function endPipeline(
-  tx: Tx,
-  at: number,
-  pipeline: Pipeline,
-  by: string,
-): Promise<Run[]> {
-  const stopped = await cancelRuns(tx, at, pipeline.id, by);
-  await record(tx, pipeline.id, { state: "closed" });
+/** Closes a pipeline and stops its runs; gives the runs that were open. */
+export async function endPipeline(tx: Tx, pipeline: Pipeline, cause: Cause): Promise<Run[]> {
+  const stopped = await cancelRuns(tx, pipeline.id, cause);
+  await close(tx, pipeline, cause);
   return stopped;
 }
 
-/** Tells those who wait: the daemons that hold one, and whoever looks at it. */
-export function wakeStopped(wake: Wake, stopped: Run[]) {
-  for (const run of stopped) {
-    wake.emit("run", run.id);
-    wake.emit("reports", run.workspace);
-    if (run.state !== "queued") wake.emit("cancel", run.daemon ?? "", run.id, run.attempt);
-  }
-  if (stopped.length > 0) wake.emit("queue");
+/** Closes several pipelines and stops their runs; gives the runs that were open. */
+export async function endPipelines(tx: Tx, all: Pipeline[], cause: Cause): Promise<Run[]> {
+  const stopped: Run[] = [];
+  for (const pipeline of all) stopped.push(...(await endPipeline(tx, pipeline, cause)));
+  return stopped;
 }

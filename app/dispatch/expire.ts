@@ -1,10 +1,9 @@
 import type { Logger } from "pino";
-import type { GitHub } from "../github/app.ts";
-import { forgetOldDeliveries, knownDeliveries } from "../inbound/listen.ts";
 import type { Clock } from "../protocol/clock.ts";
+import { isolated, type RunningState } from "../protocol/running-state.ts";
 import type { Database, Tx } from "../state/database.ts";
-import { ended, release } from "../state/lease.ts";
-import { endPauses, pausesNow } from "../state/pause.ts";
+import { expiredLeases, type Lease, release } from "../state/lease.ts";
+import { endPauses, pausesAt } from "../state/pause.ts";
 import {
   anyQueued,
   endCancelled,
@@ -12,126 +11,78 @@ import {
   loseRun,
   move,
   type Run,
-  wantAllPlaces,
-  wantPlaces,
+  requestAllPositions,
+  requestPositions,
 } from "../state/run.ts";
 import type { Wake } from "../state/wake.ts";
-import { carryOver } from "./unheard.ts";
+import { carryOverMessages } from "./continuation.ts";
 
-const leasesEveryMs = 5_000;
-const deliveriesEveryMs = 5 * 60_000;
-/** GitHub can redeliver what is at most three days old. */
-const redeliverableMs = 3 * 24 * 3_600_000;
-/** Attempts at one delivery, GitHub's first among them. */
-const triesMax = 5;
+const everyMs = 5_000;
 /** A run that could not be started this often is given up. */
 const attemptsMax = 3;
 
-type Parts = { db: Database; github: GitHub; clock: Clock; wake: Wake; log: Logger };
+type Parts = { db: Database; clock: Clock; wake: Wake; log: Logger };
 
-/** Finds ended leases until `signal` aborts. */
-export async function sweepLeases(parts: Parts, signal: AbortSignal) {
-  while (!signal.aborted) {
-    await guarded(parts.log, "leases", () => endLeases(parts));
-    await guarded(parts.log, "pauses", () => resume(parts));
-    await guarded(parts.log, "waiting", () => wakeWaiting(parts));
-    await parts.clock.sleep(leasesEveryMs, signal);
+/** Ends what has expired, leases and pauses, every five seconds until `state` stops. */
+export async function expire(parts: Parts, state: RunningState) {
+  const { log } = parts;
+  const again = "tried again in 5 s";
+  while (state.running) {
+    await isolated(log, { message: `expired leases could not be ended; ${again}` }, () =>
+      endExpiredLeases(parts),
+    );
+    await isolated(log, { message: `pauses could not be ended; ${again}` }, () =>
+      endExpiredPauses(parts),
+    );
+    await isolated(log, { message: `the queue could not be looked at; ${again}` }, () =>
+      wakeWaiting(parts),
+    );
+    await state.sleep(everyMs);
   }
 }
 
-/** Asks GitHub for deliveries that never came, at the start and every five minutes. */
-export async function sweepDeliveries(parts: Parts, signal: AbortSignal) {
-  while (!signal.aborted) {
-    await guarded(parts.log, "deliveries", () => recoverDeliveries(parts));
-    await guarded(parts.log, "retention", () => forgetOldDeliveries(parts.db, parts.clock.now()));
-    await parts.clock.sleep(deliveriesEveryMs, signal);
-  }
-}
-
-/** What never started goes back to the queue; what had started is lost, and can be continued. */
-export async function endLeases({ db, clock, wake, log }: Parts) {
-  const at = clock.now();
-  const over = await ended(db.read, at);
-  for (const { runId, attempt } of over) {
-    const changed = await endLease(runId, attempt).catch((error) => {
-      // One run that cannot be read must not keep the others' leases from ending.
-      log.error({ err: error, run: runId }, "a lease could not be ended");
-      return null;
+/** Runs that never started go back to the queue; those that had started are lost, and can be continued. */
+export async function endExpiredLeases({ db, clock, log }: Omit<Parts, "wake">) {
+  // One run that cannot be read must not keep the others' leases from ending.
+  for (const lease of await expiredLeases(db.read, clock.now()))
+    await isolated(log, { message: "a lease could not be ended", run: lease.runId }, async () => {
+      await db.write((tx) => endLease(tx, lease));
     });
-    if (!changed) continue;
-    wake.emit("run", runId);
-    wake.emit("reports", changed.workspace);
-    wake.emit("queue");
-  }
-
-  async function heard(tx: Tx, run: Run | null) {
-    if (run) await carryOver(tx, at, run);
-    return run;
-  }
-  async function endLease(runId: string, attempt: number) {
-    return await db.write(async (tx) => {
-      const again = (await ended(tx, at)).find((lease) => lease.runId === runId);
-      const run = await findRun(tx, runId);
-      if (!again || !run || run.attempt !== attempt) return null;
-      await release(tx, runId);
-      if (run.state !== "claimed" && run.state !== "running") return null;
-      await wantPlaces(tx, at, run.workspace);
-      // Its machine is away; it is told when it is back, and what it sends then is only rescued work.
-      if (run.cancelledBy) return await heard(tx, await endCancelled(tx, at, run, run.cancelledBy));
-      if (run.state === "running") {
-        const why = `${run.daemon} was not heard of until its lease ended.`;
-        return await heard(tx, await loseRun(tx, at, run, why));
-      }
-      if (run.attempt >= attemptsMax)
-        return await loseRun(tx, at, run, `${run.attempt} attempts ended before they started.`);
-      const why = `${run.daemon} was not heard of before it started`;
-      return await move(tx, at, run, "queued", { daemon: null }, { type: "requeued", why });
-    });
-  }
 }
 
-/** Leaves a run to the machine that had its pipeline last only so long. */
-async function wakeWaiting({ db, wake }: Pick<Parts, "db" | "wake">) {
+async function endLease(tx: Tx, { runId, attempt }: Lease) {
+  const expired = (await expiredLeases(tx, tx.now)).some((lease) => lease.runId === runId);
+  const run = await findRun(tx, runId);
+  if (!expired || !run || run.attempt !== attempt) return;
+  await release(tx, runId);
+  const ended = await endSilent(tx, run);
+  if (ended) await carryOverMessages(tx, ended);
+}
+
+/** The run's daemon has been silent for too long; null: the run had ended before. */
+async function endSilent(tx: Tx, run: Run): Promise<Run | null> {
+  if (run.state !== "claimed" && run.state !== "running") return null;
+  await requestPositions(tx, run.workspace);
+  // It is told when it is back, and what it sends then is only rescued work.
+  if (run.cancelledBy) return await endCancelled(tx, run, run.cancelledBy);
+  if (run.state === "running" || run.attempt >= attemptsMax) return await loseRun(tx, run);
+  const silent = { daemon: run.daemon ?? "", why: "silent" as const, detail: "" };
+  await move(tx, run, "queued", { daemon: null }, { type: "requeued", ...silent });
+  return null;
+}
+
+/** A run is left to the daemon that had its pipeline last for a moment only: then the others are woken. */
+async function wakeWaiting({ db, wake }: Parts) {
   if (await anyQueued(db.read)) wake.emit("queue");
 }
 
-/** An agent's quota is back: whoever waits for it begins. */
-export async function resume({ db, clock, wake }: Pick<Parts, "db" | "clock" | "wake">) {
+/** Pauses that have ended: whoever waits for their agents may begin. */
+export async function endExpiredPauses({ db, clock }: Pick<Parts, "db" | "clock">) {
   const at = clock.now();
-  if ((await pausesNow(db.read, 0)).every(({ until }) => until > at)) return;
-  const workspaces = await db.write(async (tx) => {
-    if (!(await endPauses(tx, at))) return [];
-    return await wantAllPlaces(tx, at);
+  if ((await pausesAt(db.read, 0)).every(({ until }) => until > at)) return;
+  await db.write(async (tx) => {
+    if (!(await endPauses(tx))) return;
+    await requestAllPositions(tx);
+    tx.wake("queue");
   });
-  for (const workspace of workspaces) wake.emit("reports", workspace);
-  wake.emit("queue");
-}
-
-/**
- * A delivery whose every attempt failed and that is not in the inbox is asked for again. One that is
- * just being stored may come a second time: its number is known then.
- */
-export async function recoverDeliveries({ db, github, clock, log }: Parts) {
-  const now = clock.now();
-  const all = await github.deliveries(now - redeliverableMs);
-  const succeeded = new Set(all.filter((row) => row.ok).map((row) => row.guid));
-  const missed = new Map<string, number>();
-  for (const row of all) if (!succeeded.has(row.guid)) missed.set(row.guid, row.id);
-  // One that this app refuses each time, for a wrong secret, is not asked for without end.
-  for (const guid of missed.keys())
-    if (all.filter((row) => row.guid === guid).length >= triesMax) missed.delete(guid);
-  const known = await knownDeliveries(db, [...missed.keys()]);
-  for (const [guid, id] of missed) {
-    if (known.has(guid)) continue;
-    log.warn({ delivery: guid }, "a delivery never arrived: asking GitHub to send it again");
-    await github.redeliver(id);
-  }
-}
-
-async function guarded(log: Logger, what: string, work: () => Promise<void>) {
-  try {
-    await work();
-  } catch (error) {
-    log.error({ err: error, sweep: what }, "a sweep failed; it runs again at its next turn");
-  }
 }

@@ -1,124 +1,36 @@
 import { z } from "zod";
+import type {
+  ButtonEvent,
+  CiEvent,
+  CommentEvent,
+  InstallationEvent,
+  IssueGoneEvent,
+  LabelEvent,
+  PullChangeEvent,
+  PullEndEvent,
+  PushEvent,
+  RemovalEvent,
+  RepositoryEvent,
+} from "../github/github-event.ts";
+import { type Issue, isBot } from "../github/objects.ts";
 import { trimoYmlPath } from "../protocol/trimo-yml.ts";
 
-/** A person, or what acts in a person's place. */
-export type Sender = { login: string; type: string };
-export type Repository = { id: number; fullName: string; defaultBranch: string };
-export type Issue = {
-  number: number;
-  title: string;
-  body: string;
-  open: boolean;
-  isPull: boolean;
-  labels: string[];
-  /** How many comments it had. */
-  comments: number;
-};
-/** Where in a diff a review comment stands; `hunk` as GitHub cuts it. */
-export type Spot = { path: string; from: number | null; to: number | null; hunk: string };
-export type Button = "again" | "fix" | "continue";
+// A delivery's payload → what it says, or null when it is none of Trimo's business: apps' and bots'
+// words, Trimo's own doings. `appId` is Trimo's. Each reader throws a ZodError for a payload that is not
+// GitHub's.
 
-type Here = { workspace: number; repository: Repository; sender: Sender };
-export type Labeled = Here & {
-  type: "labeled" | "unlabeled";
-  issue: Issue;
-  label: string;
-  at: number | null;
-};
-export type Said = Here & {
-  type: "said";
-  /** `comment` under an issue or pull request, `line` of a diff, `review` as a whole. */
-  where: "comment" | "line" | "review";
-  issue: Issue;
-  id: number;
-  body: string;
-  spot: Spot | null;
-  /** Of a review: it asks for changes. */
-  wantsChanges: boolean;
-  /** When, in milliseconds since 1970; null where GitHub does not say. */
-  at: number | null;
-};
-/** A button or *Re-run* at a check of ours: of one run, or of all on a commit. */
-export type Pressed = Here & {
-  type: "pressed";
-  button: Button;
-  run: string | null;
-  sha: string;
-};
-/** All checks of another app on a commit are over. */
-export type CiOver = Here & {
-  type: "ci";
-  sha: string;
-  branch: string;
-  failed: boolean;
-  app: string;
-};
-export type PullEnded = Here & {
-  type: "pull_closed" | "pull_reopened";
-  pull: number;
-  merged: boolean;
-  issue: Issue;
-};
-export type PullChanged = Here & {
-  type: "pull_changed";
-  pull: number;
-  sha: string;
-  base: string;
-  /** Its branch where that is of this repository; null: a fork's. */
-  branch: string | null;
-  nodeId: string;
-  draft: boolean;
-};
-export type Pushed = Here & {
-  type: "pushed";
-  branch: string;
-  /** Null: the branch was deleted. */
-  sha: string | null;
-  forced: boolean;
-  touchesConfig: boolean;
-};
-export type IssueGone = Here & { type: "issue_gone"; issue: Issue; why: string };
-export type RepositoryChanged = Here & {
-  type: "repository_changed";
-  change: "renamed" | "transferred" | "archived" | "deleted";
-};
-export type WorkspaceChanged = {
-  type: "workspace_changed";
-  workspace: number;
-  account: string;
-  state: "active" | "suspended" | "gone";
-};
-export type RepositoriesRemoved = {
-  type: "repositories_removed";
-  workspace: number;
-  ids: number[];
-};
+/** Reads one kind of event. */
+export type Reader<Event> = (payload: unknown, appId: number) => Event | null;
 
-/** What happened on GitHub, as far as Trimo cares. */
-export type Happening =
-  | Labeled
-  | Said
-  | Pressed
-  | CiOver
-  | PullEnded
-  | PullChanged
-  | Pushed
-  | IssueGone
-  | RepositoryChanged
-  | WorkspaceChanged
-  | RepositoriesRemoved;
+const Envelope = z.looseObject({ action: z.string().nullish() });
 
 /**
- * A delivery's payload → what it says, or null when it is none of Trimo's business: other events, apps'
- * and bots' words, Trimo's own doings. `appId` is Trimo's.
+ * Reads what every payload has: an object, and by its action the handler is found.
+ *
+ * @throws ZodError when it is no payload of GitHub's, which would find no handler and look handled.
  */
-export function readPayload(event: string, payload: unknown, appId: number): Happening | null {
-  const { action } = Action.parse(payload);
-  const read = readers[`${event}.${action}`] ?? readers[event];
-  return read ? read(payload, appId) : null;
-}
+export const readEnvelope = (payload: unknown) => Envelope.parse(payload);
 
-const Action = z.object({ action: z.string().nullish() });
 const RepositoryIn = z
   .object({ id: z.number(), full_name: z.string(), default_branch: z.string().nullish() })
   .transform((r) => ({
@@ -154,48 +66,13 @@ const IssueIn = z
 const AppIn = z.object({ id: z.number() }).nullish();
 const Sha = z.string().regex(/^[0-9a-f]{40,64}$/);
 
-/** An installation that is not named is none of this App's: such a delivery is passed over. */
-function here(payload: unknown): Here | null {
+/** Null: no installation is named, so the delivery is none of this App's. */
+function placeOf(payload: unknown) {
   const parsed = HereIn.partial().parse(payload);
   const { installation, repository, sender } = parsed;
   if (!installation || !repository || !sender) return null;
   return { workspace: installation.id, repository, sender };
 }
-
-/** Whose words start nothing. */
-export const isBot = (sender: Sender): boolean =>
-  sender.type === "Bot" || sender.login.endsWith("[bot]");
-
-type Reader = (payload: unknown, appId: number) => Happening | null;
-const readers: Record<string, Reader> = {
-  "issues.labeled": (payload) => readLabel("labeled", payload),
-  "issues.unlabeled": (payload) => readLabel("unlabeled", payload),
-  "pull_request.labeled": (payload) => readLabel("labeled", payload),
-  "pull_request.unlabeled": (payload) => readLabel("unlabeled", payload),
-  "issues.deleted": (payload) => readIssueGone(payload, "the issue was deleted"),
-  "issues.transferred": (payload) => readIssueGone(payload, "the issue was transferred"),
-  "issue_comment.created": readComment,
-  "pull_request_review.submitted": readReview,
-  "pull_request_review_comment.created": readReviewComment,
-  "check_run.requested_action": readPressed,
-  "check_run.rerequested": readPressed,
-  "check_suite.completed": readSuite,
-  "check_suite.rerequested": readSuiteAgain,
-  "pull_request.closed": (payload) => readPullEnd("pull_closed", payload),
-  "pull_request.reopened": (payload) => readPullEnd("pull_reopened", payload),
-  "pull_request.opened": readPullChange,
-  "pull_request.synchronize": readPullChange,
-  push: readPush,
-  "repository.renamed": (payload) => readRepository("renamed", payload),
-  "repository.transferred": (payload) => readRepository("transferred", payload),
-  "repository.archived": (payload) => readRepository("archived", payload),
-  "repository.deleted": (payload) => readRepository("deleted", payload),
-  "installation.created": (payload) => readInstallation("active", payload),
-  "installation.unsuspend": (payload) => readInstallation("active", payload),
-  "installation.suspend": (payload) => readInstallation("suspended", payload),
-  "installation.deleted": (payload) => readInstallation("gone", payload),
-  "installation_repositories.removed": readRemoved,
-};
 
 /** A pull request's payload has the same fields as an issue's, under another name. */
 const PullIn = z.object({
@@ -227,8 +104,14 @@ const asIssue = (pull: PullIn): Issue => ({
   comments: 0,
 });
 
-function readLabel(type: "labeled" | "unlabeled", payload: unknown): Labeled | null {
-  const place = here(payload);
+/** A label on an issue or pull request. */
+export const readLabel =
+  (type: LabelEvent["type"]): Reader<LabelEvent> =>
+  (payload) =>
+    labelEvent(type, payload);
+
+function labelEvent(type: LabelEvent["type"], payload: unknown): LabelEvent | null {
+  const place = placeOf(payload);
   const { label, issue } = z
     .object({ label: z.object({ name: z.string() }).nullish(), issue: IssueIn.optional() })
     .parse(payload);
@@ -248,15 +131,22 @@ function timeOf(text: string | null | undefined): number | null {
   return Number.isNaN(at) ? null : at;
 }
 
-function readIssueGone(payload: unknown, why: string): IssueGone | null {
-  const place = here(payload);
+/** An issue that left its repository. */
+export const readIssueGone =
+  (change: IssueGoneEvent["change"]): Reader<IssueGoneEvent> =>
+  (payload) =>
+    issueGoneEvent(change, payload);
+
+function issueGoneEvent(change: IssueGoneEvent["change"], payload: unknown): IssueGoneEvent | null {
+  const place = placeOf(payload);
   if (!place) return null;
   const { issue } = z.object({ issue: IssueIn }).parse(payload);
-  return { ...place, type: "issue_gone", issue, why };
+  return { ...place, type: "issue_gone", issue, change };
 }
 
-function readComment(payload: unknown, appId: number): Said | null {
-  const place = here(payload);
+/** A comment under an issue or pull request. */
+export function readComment(payload: unknown, appId: number): CommentEvent | null {
+  const place = placeOf(payload);
   if (!place || isBot(place.sender)) return null;
   const { issue, comment } = z
     .object({
@@ -270,14 +160,15 @@ function readComment(payload: unknown, appId: number): Said | null {
     })
     .parse(payload);
   if (comment.performed_via_github_app?.id === appId) return null;
-  const said = { type: "said" as const, where: "comment" as const, spot: null };
+  const said = { type: "comment" as const, where: "comment" as const, spot: null };
   const { id, body } = comment;
   const at = timeOf(comment.created_at);
   return { ...place, ...said, issue, id, body: body ?? "", wantsChanges: false, at };
 }
 
-function readReview(payload: unknown): Said | null {
-  const place = here(payload);
+/** A review as a whole. */
+export function readReview(payload: unknown): CommentEvent | null {
+  const place = placeOf(payload);
   if (!place || isBot(place.sender)) return null;
   const { review } = z
     .object({
@@ -291,13 +182,14 @@ function readReview(payload: unknown): Said | null {
     .parse(payload);
   const issue = asIssue(PullIn.parse(payload).pull_request);
   const wantsChanges = review.state.toLowerCase() === "changes_requested";
-  const said = { type: "said" as const, where: "review" as const, spot: null, wantsChanges };
+  const said = { type: "comment" as const, where: "review" as const, spot: null, wantsChanges };
   const at = timeOf(review.submitted_at);
   return { ...place, ...said, issue, id: review.id, body: review.body ?? "", at };
 }
 
-function readReviewComment(payload: unknown, appId: number): Said | null {
-  const place = here(payload);
+/** A comment at lines of a diff. */
+export function readReviewComment(payload: unknown, appId: number): CommentEvent | null {
+  const place = placeOf(payload);
   if (!place || isBot(place.sender)) return null;
   const { comment } = z
     .object({
@@ -323,13 +215,14 @@ function readReviewComment(payload: unknown, appId: number): Said | null {
     hunk: comment.diff_hunk ?? "",
   };
   const issue = asIssue(PullIn.parse(payload).pull_request);
-  const said = { type: "said" as const, where: "line" as const, spot, wantsChanges: false };
+  const said = { type: "comment" as const, where: "line" as const, spot, wantsChanges: false };
   const at = timeOf(comment.created_at);
   return { ...place, ...said, issue, id: comment.id, body: comment.body ?? "", at };
 }
 
-function readPressed(payload: unknown, appId: number): Pressed | null {
-  const place = here(payload);
+/** A button, or *Re-run*, at a check of Trimo's. */
+export function readButton(payload: unknown, appId: number): ButtonEvent | null {
+  const place = placeOf(payload);
   if (!place || isBot(place.sender)) return null;
   const { check_run, requested_action } = z
     .object({
@@ -341,21 +234,22 @@ function readPressed(payload: unknown, appId: number): Pressed | null {
   const identifier = requested_action?.identifier ?? "again";
   if (identifier !== "again" && identifier !== "fix" && identifier !== "continue") return null;
   const { external_id: run, head_sha: sha } = check_run;
-  return { ...place, type: "pressed", button: identifier, run, sha };
+  return { ...place, type: "button", button: identifier, run, sha };
 }
 
-function readSuiteAgain(payload: unknown, appId: number): Pressed | null {
-  const place = here(payload);
+/** *Re-run all checks* at a commit. */
+export function readSuiteAgain(payload: unknown, appId: number): ButtonEvent | null {
+  const place = placeOf(payload);
   const { check_suite } = z
     .object({ check_suite: z.object({ head_sha: Sha, app: AppIn }) })
     .parse(payload);
   if (!place || isBot(place.sender) || check_suite.app?.id !== appId) return null;
-  return { ...place, type: "pressed", button: "again", run: null, sha: check_suite.head_sha };
+  return { ...place, type: "button", button: "again", run: null, sha: check_suite.head_sha };
 }
 
-/** Trimo's own checks never trigger Trimo; their *Re-run* comes as a check run's. */
-function readSuite(payload: unknown, appId: number): CiOver | null {
-  const place = here(payload);
+/** The checks of another app. Trimo's own never trigger Trimo; their *Re-run* comes as a check run's. */
+export function readSuite(payload: unknown, appId: number): CiEvent | null {
+  const place = placeOf(payload);
   const { check_suite } = z
     .object({
       check_suite: z.object({
@@ -377,16 +271,23 @@ function readSuite(payload: unknown, appId: number): CiOver | null {
   };
 }
 
-function readPullEnd(type: "pull_closed" | "pull_reopened", payload: unknown): PullEnded | null {
-  const place = here(payload);
+/** A pull request that was closed or opened again. */
+export const readPullEnd =
+  (type: PullEndEvent["type"]): Reader<PullEndEvent> =>
+  (payload) =>
+    pullEndEvent(type, payload);
+
+function pullEndEvent(type: PullEndEvent["type"], payload: unknown): PullEndEvent | null {
+  const place = placeOf(payload);
   if (!place) return null;
   const { pull_request } = PullIn.parse(payload);
   const merged = pull_request.merged === true;
   return { ...place, type, pull: pull_request.number, merged, issue: asIssue(pull_request) };
 }
 
-function readPullChange(payload: unknown): PullChanged | null {
-  const place = here(payload);
+/** A pull request that was opened or has new commits. */
+export function readPullChange(payload: unknown): PullChangeEvent | null {
+  const place = placeOf(payload);
   if (!place) return null;
   const { number, head, base, node_id, draft } = PullIn.parse(payload).pull_request;
   return {
@@ -401,8 +302,9 @@ function readPullChange(payload: unknown): PullChanged | null {
   };
 }
 
-function readPush(payload: unknown): Pushed | null {
-  const place = here(payload);
+/** A push to a branch, or its deletion. */
+export function readPush(payload: unknown): PushEvent | null {
+  const place = placeOf(payload);
   const push = z
     .object({
       ref: z.string(),
@@ -429,7 +331,7 @@ function readPush(payload: unknown): Pushed | null {
   ]);
   return {
     ...place,
-    type: "pushed",
+    type: "push",
     branch,
     sha: push.deleted ? null : push.after,
     forced: push.forced === true,
@@ -437,15 +339,21 @@ function readPush(payload: unknown): Pushed | null {
   };
 }
 
-function readRepository(
-  change: RepositoryChanged["change"],
-  payload: unknown,
-): RepositoryChanged | null {
-  const place = here(payload);
-  return place ? { ...place, type: "repository_changed", change } : null;
-}
+/** A repository with another name or owner, or gone. */
+export const readRepository =
+  (change: RepositoryEvent["change"]): Reader<RepositoryEvent> =>
+  (payload) => {
+    const place = placeOf(payload);
+    return place ? { ...place, type: "repository", change } : null;
+  };
 
-function readInstallation(state: WorkspaceChanged["state"], payload: unknown): WorkspaceChanged {
+/** The App, installed, suspended or uninstalled. */
+export const readInstallation =
+  (state: InstallationEvent["state"]): Reader<InstallationEvent> =>
+  (payload) =>
+    installationEvent(state, payload);
+
+function installationEvent(state: InstallationEvent["state"], payload: unknown): InstallationEvent {
   const { installation } = z
     .object({
       installation: z.object({
@@ -455,10 +363,11 @@ function readInstallation(state: WorkspaceChanged["state"], payload: unknown): W
     })
     .parse(payload);
   const account = installation.account?.login ?? installation.account?.slug ?? "";
-  return { type: "workspace_changed", workspace: installation.id, account, state };
+  return { type: "installation", workspace: installation.id, account, state };
 }
 
-function readRemoved(payload: unknown): RepositoriesRemoved {
+/** Repositories that the App was taken off. */
+export function readRemoved(payload: unknown): RemovalEvent {
   const { installation, repositories_removed } = z
     .object({
       installation: z.object({ id: z.number() }),
@@ -466,5 +375,5 @@ function readRemoved(payload: unknown): RepositoriesRemoved {
     })
     .parse(payload);
   const ids = repositories_removed.map((repository) => repository.id);
-  return { type: "repositories_removed", workspace: installation.id, ids };
+  return { type: "removal", workspace: installation.id, ids };
 }

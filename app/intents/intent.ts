@@ -1,152 +1,144 @@
-import { and, eq, gt } from "drizzle-orm";
-import type { GitHub, Permission } from "../github/app.ts";
+import type { GitHub } from "../github/app.ts";
+import type { Repository } from "../github/objects.ts";
 import type { Permissions } from "../github/permission.ts";
-import type { Repository } from "../inbound/payload.ts";
 import type { Clock } from "../protocol/clock.ts";
 import type { Database, Tx } from "../state/database.ts";
-import { want, wantOnce } from "../state/report.ts";
+import { addIntent, type Intent, intentsSince, isKnownIntent } from "../state/intent.ts";
+import type { Reply } from "../state/reply.ts";
+import { request, requestOnce } from "../state/report.ts";
+import type { IntentRequest } from "../state/request.ts";
 import type { Run } from "../state/run.ts";
-import { intents } from "../state/schema.ts";
-import type { Wake } from "../state/wake.ts";
-import { plain } from "../view/wording.ts";
 
+/** What every handler of an event needs. */
 export type Parts = {
   db: Database;
   github: GitHub;
   permissions: Permissions;
   clock: Clock;
-  wake: Wake;
 };
-type Intent = typeof intents.$inferSelect;
 
-/** Where somebody wants something: the answer goes there. `key` makes its effect happen once. */
-export type Place = {
+/** Where somebody asked for something: the answer goes there. */
+export type Source = {
   kind: Intent["kind"];
+  /** Makes the effect happen once: a delivery's GUID, or a schedule's firing. */
   key: string;
   workspace: number;
   repository: Repository;
-  /** The issue or pull request. */
-  thread: number;
+  /** The issue or pull request; null: the repository as a whole. */
+  thread: number | null;
+  /** A login, or the name of what acted in its place. */
   sender: string;
-  /** The label that was put on; it comes off when nothing was started, so that it can be put on again. */
-  label?: string;
-  /** Without write permission: answered at most once an hour for each kind of answer. */
-  outsider?: boolean;
+  request: IntentRequest;
+  /** Without write permission: each kind of answer is given at most once an hour. */
+  isOutsider?: boolean;
 };
 
-/** The place of something that happened. */
-export function placeOf(
-  kind: Place["kind"],
+/** The source of an event. */
+export function sourceOf(
+  kind: Source["kind"],
   key: string,
   event: { workspace: number; repository: Repository; sender: { login: string } },
-  thread: number,
-): Place {
+  about: Pick<Source, "thread" | "request">,
+): Source {
   const { workspace, repository, sender } = event;
-  return { kind, key, workspace, repository, thread, sender: sender.login };
+  return { kind, key, workspace, repository, sender: sender.login, ...about };
 }
 
-/** What came of it; `say` is answered, at most once under `once` where that is given. */
+/** What came of an intent. */
 export type Effect = {
   outcome: Intent["outcome"];
-  reason: string;
   run: Run | null;
-  say: string | null;
+  /** What is answered; null: nothing. */
+  reply: Reply | null;
+  /** Under this name it is answered once only, whoever asks. */
   once?: string;
 };
 
-/** Stores the intent and its effect together; a second handling of the delivery does nothing. */
-export async function inOneStep(
-  parts: Parts,
-  place: Place,
-  work: (tx: Tx, at: number) => Promise<Effect>,
-): Promise<void> {
-  const at = parts.clock.now();
-  await parts.db.write(async (tx) => {
-    const known = await tx
-      .select({ key: intents.key })
-      .from(intents)
-      .where(eq(intents.key, place.key));
-    if (known.length > 0) return;
-    const { outcome, reason, run, say, once } = await work(tx, at);
-    const { workspace, repository, thread, key, kind, sender, label } = place;
-    if (say !== null && !(await saidLately(tx, at, place, outcome, reason))) {
-      const data = { repository: repository.fullName, issue: thread, body: say };
-      await wantOnce(tx, at, workspace, "reply", once ?? `answer:${key}`, data);
-    }
-    if (label && run === null) {
-      const data = { repository: repository.fullName, issue: thread, label };
-      await want(tx, at, workspace, "label", key, false, data);
-    }
-    await tx.insert(intents).values({
+/** An intent whose only effect is an answer, or that nothing is done. */
+export const answered = (reply: Reply | null, run: Run | null = null): Effect => ({
+  outcome: "answered",
+  run,
+  reply,
+});
+
+/** Stores the intent and its effect in one transaction; a second handling of the delivery does nothing. */
+export async function recordIntent(
+  { db }: Pick<Parts, "db">,
+  source: Source,
+  work: (tx: Tx) => Promise<Effect>,
+) {
+  await db.write(async (tx) => {
+    if (await isKnownIntent(tx, source.key)) return;
+    const effect = await work(tx);
+    await sendReply(tx, source, effect);
+    await freeLabel(tx, source, effect);
+    const { key, kind, repository, thread, sender } = source;
+    await addIntent(tx, {
       key,
       kind,
       repository: repository.fullName,
       issue: thread,
       sender,
-      outcome,
-      reason,
-      runId: run?.id ?? null,
-      at,
+      request: source.request,
+      outcome: effect.outcome,
+      reply: effect.reply,
+      runId: effect.run?.id ?? null,
     });
   });
-  parts.wake.emit("reports", place.workspace);
+}
+
+/** An answer in words, and nothing else. */
+export async function answer(parts: Pick<Parts, "db">, source: Source, reply: Reply) {
+  await recordIntent(parts, source, async () => answered(reply));
+}
+
+async function sendReply(tx: Tx, source: Source, { outcome, reply, once }: Effect) {
+  const { workspace, repository, thread, key } = source;
+  if (reply === null || thread === null) return;
+  if (await repliedLately(tx, source, { outcome, reply })) return;
+  const wanted = { kind: "reply" as const, repository: repository.fullName, issue: thread, reply };
+  await requestOnce(tx, { workspace, subject: once ?? `answer:${key}`, wanted });
+}
+
+/** A label that started nothing is removed at once, so that it can be added again. */
+async function freeLabel(tx: Tx, source: Source, { run }: Effect) {
+  const { workspace, repository, thread, key, request: asked } = source;
+  if (asked.type !== "label" || run !== null || thread === null) return;
+  const wanted = {
+    kind: "label" as const,
+    repository: repository.fullName,
+    issue: thread,
+    label: asked.label,
+  };
+  await request(tx, { workspace, subject: key, wanted }, { urgent: false });
 }
 
 const hourMs = 3_600_000;
 
-/** A refusal, or any answer to somebody without write permission, is said once an hour. */
-async function saidLately(
+/** A refusal, and any answer to somebody without write permission, is given once an hour. */
+async function repliedLately(
   tx: Tx,
-  at: number,
-  place: Place,
-  outcome: Effect["outcome"],
-  reason: string,
+  { repository, thread, sender, isOutsider }: Source,
+  { outcome, reply }: { outcome: Effect["outcome"]; reply: Reply },
 ): Promise<boolean> {
-  if (outcome !== "refused" && !(place.outsider && outcome === "answered")) return false;
-  const rows = await tx
-    .select({ reason: intents.reason })
-    .from(intents)
-    .where(
-      and(
-        eq(intents.repository, place.repository.fullName),
-        eq(intents.issue, place.thread),
-        eq(intents.sender, place.sender),
-        eq(intents.outcome, outcome),
-        gt(intents.at, at - hourMs),
-      ),
-    );
-  return outcome === "refused" ? rows.length > 0 : rows.some((row) => row.reason === reason);
+  if (outcome !== "refused" && !(isOutsider && outcome === "answered")) return false;
+  const who = { repository: repository.fullName, issue: thread ?? 0, sender, outcome };
+  const lately = await intentsSince(tx, who, tx.now - hourMs);
+  if (outcome === "refused") return lately.length > 0;
+  return lately.some((intent) => intent.reply?.kind === reply.kind);
 }
 
-/** An answer in words, and nothing else. */
-export async function answer(parts: Parts, place: Place, reason: string, say: string) {
-  const effect = { outcome: "answered" as const, reason, run: null, say };
-  await inOneStep(parts, place, async () => effect);
-}
+/** Where a comment is that is acknowledged. */
+export type Heard = { where: "comment" | "line" | "review"; id: number };
 
-/** One polite sentence, at most once a person, issue and hour. */
-export async function refuse(
-  parts: Parts,
-  place: Place,
-  what: string,
-  need: Permission,
-  has: Permission,
-) {
-  const own = has === "none" ? "no permission here" : `${has} permission`;
-  const say = `⛔ @${plain(place.sender, 60)}, ${what} here needs ${need} permission, and you have ${own}. Someone who has it can do it in your place.`;
-  const effect = { outcome: "refused" as const, reason: `${what}: has ${has}`, run: null, say };
-  await inOneStep(parts, place, async () => effect);
-}
-
-/** 👀 at once, so that the person knows they were heard. GitHub has none for a review as a whole. */
-export async function acknowledge(
-  tx: Tx,
-  at: number,
-  place: Place,
-  where: "comment" | "line" | "review",
-  id: number,
-) {
+/** Puts 👀 on a comment, so that its author knows it was heard. GitHub has none for a review as a whole. */
+export async function acknowledge(tx: Tx, { workspace, repository }: Source, { where, id }: Heard) {
   if (where === "review") return;
-  const data = { repository: place.repository.fullName, comment: id, where };
-  await want(tx, at, place.workspace, "reaction", `eyes:${where}:${id}`, true, data);
+  const wanted = {
+    kind: "reaction" as const,
+    repository: repository.fullName,
+    comment: id,
+    where,
+  };
+  await request(tx, { workspace, subject: `eyes:${where}:${id}`, wanted }, { urgent: true });
 }

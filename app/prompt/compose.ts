@@ -1,17 +1,15 @@
-import { promptMax } from "../protocol/wire.ts";
-import { fenced } from "../view/wording.ts";
+import type { Spot } from "../github/objects.ts";
+import { promptMax } from "../protocol/job.ts";
+import { fenced } from "../text/markdown.ts";
 
-/** What an agent is told at most, in characters: room for what the daemon adds. */
+/** The most characters an agent is told: they leave room for what the daemon adds. */
 const composedMax = promptMax - 5_000;
 const checkOutputMax = 4_000;
 const receiptOutputMax = 6_000;
 const hunkLinesMax = 20;
 
-export type Review = {
-  by: string;
-  body: string;
-  spot: { path: string; from: number | null; to: number | null; hunk: string } | null;
-};
+/** What a person said; `spot`: the lines it is about. */
+export type Review = { by: string; body: string; spot: Spot | null };
 
 /** All that may go into a prompt. Lists are oldest first. */
 export type Material = {
@@ -51,23 +49,24 @@ const headings: Record<Section, string> = {
 };
 const shownInTurn: Section[] = ["branch", "reviews", "receipts", "checks", "thread", "earlier"];
 
-/**
- * One prompt from all of it, and beside it the hand-over: what only an agent has to be told that was
- * not there in the runs before. What is too long is dropped in this order, the oldest first: earlier runs,
- * the thread, checks, receipts, review comments; the request and the branch never. What was dropped is
- * said at the end.
- */
+/** What is dropped from a prompt that is too long, in this order. */
 export const droppedInTurn: Section[] = ["earlier", "thread", "checks", "receipts", "reviews"];
 
+/**
+ * Composes one prompt, and beside it the handoff: what only an agent has to be told that was not there in
+ * the runs before. Of a prompt that is too long parts are dropped, the oldest first: earlier runs, the
+ * thread, checks, receipts, review comments; the request and the branch never. What was dropped is named
+ * at the end.
+ */
 export function composePrompt(material: Material): {
   text: string;
-  handover: string;
+  handoff: string;
   dropped: string[];
 } {
   const pieces = piecesOf(material);
   const asked = material.request.trim();
   if (pieces.length === 0 && material.leftOut.length === 0)
-    return { text: asked.slice(0, composedMax), handover: "", dropped: [] };
+    return { text: asked.slice(0, composedMax), handoff: "", dropped: [] };
   const dropped = new Map<Section, number>();
   let kept = pieces;
   const told = () => kept.filter((piece) => piece.section === "earlier");
@@ -77,7 +76,7 @@ export function composePrompt(material: Material): {
   };
   let text = render();
   for (const section of droppedInTurn)
-    while (text.length + handoverOf(told()).length > composedMax) {
+    while (text.length + handoffOf(told()).length > composedMax) {
       const oldest = kept.findIndex((piece) => piece.section === section);
       if (oldest < 0) break;
       kept = kept.filter((_, index) => index !== oldest);
@@ -86,12 +85,12 @@ export function composePrompt(material: Material): {
     }
   return {
     text: text.slice(0, composedMax),
-    handover: handoverOf(told()),
+    handoff: handoffOf(told()),
     dropped: droppedWords(dropped),
   };
 }
 
-function handoverOf(pieces: Piece[]): string {
+function handoffOf(pieces: Piece[]): string {
   if (pieces.length === 0) return "";
   return [`## ${headings.earlier}`, ...pieces.map((piece) => piece.text)].join("\n\n");
 }
@@ -109,7 +108,8 @@ function assemble(asked: string, pieces: Piece[], notes: string[]): string {
 
 function droppedWords(dropped: Map<Section, number>): string[] {
   return [...dropped].map(
-    ([section, number]) => `${number} of "${headings[section]}", for length, the oldest first.`,
+    ([section, number]) =>
+      `${number} of "${headings[section]}" did not fit; the oldest were left out first.`,
   );
 }
 
@@ -117,7 +117,10 @@ function piecesOf(material: Material): Piece[] {
   const { earlier, moved, reviews, checks, receipts, thread, branch, base } = material;
   const known = moved.length > 0 || earlier.length > 0;
   const lines = known
-    ? [`You are on \`${branch}\`, which started from \`${base}\` and goes back there.`, ...moved]
+    ? [
+        `You are on \`${branch}\`, which started from \`${base}\` and will be merged there.`,
+        ...moved,
+      ]
     : [];
   return [
     ...lines.map((text) => ({ section: "branch" as const, text })),
@@ -127,7 +130,7 @@ function piecesOf(material: Material): Piece[] {
       text:
         receipt.exitCode === 0
           ? `\`${receipt.command}\` passed.`
-          : `\`${receipt.command}\` ended with exit ${receipt.exitCode}:\n\n${fenced(end(receipt.tail, receiptOutputMax))}`,
+          : `\`${receipt.command}\` failed with exit code ${receipt.exitCode}:\n\n${fenced(end(receipt.tail, receiptOutputMax))}`,
     })),
     ...checks.map(({ name, result, output }) => ({
       section: "checks" as const,
@@ -146,25 +149,25 @@ function earlierText(run: Material["earlier"][number]): string {
   const made = commits.slice(-commitsShown).map((one) => `- ${one.sha.slice(0, 7)} ${one.subject}`);
   const proofs = receipts.map(
     ({ command, exitCode }) =>
-      `- \`${command}\` ${exitCode === 0 ? "passed" : `ended with exit ${exitCode}`}`,
+      `- \`${command}\` ${exitCode === 0 ? "passed" : `failed with exit code ${exitCode}`}`,
   );
   return [
-    `Run ${number} (${result}${by}) was asked:`,
+    `Run ${number} (${result}${by}) was asked to do this:`,
     quote(prompt.slice(0, 2_000)),
-    ...(words ? ["It ended with the words:", quote(words)] : []),
+    ...(words ? ["Its last words were:", quote(words)] : []),
     ...(made.length > 0 ? ["Its commits:", made.join("\n")] : []),
-    ...(proofs.length > 0 ? ["Verified after it:", proofs.join("\n")] : []),
+    ...(proofs.length > 0 ? ["Trimo verified afterwards:", proofs.join("\n")] : []),
   ].join("\n\n");
 }
 
 /** A review comment with its place: file, lines and the end of the hunk. */
-export function reviewText({ by, body, spot }: Review): string {
+function reviewText({ by, body, spot }: Review): string {
   if (!spot) return quoted(by, body);
   return `${quoted(by, body)}\n\n${spotText(spot)}`;
 }
 
 /** Where a review comment stands, as text for a prompt. */
-export function spotText(spot: NonNullable<Review["spot"]>): string {
+export function spotText(spot: Spot): string {
   const lines =
     spot.to === null
       ? ""
@@ -185,7 +188,8 @@ const quote = (text: string): string =>
 const end = (text: string, max: number): string =>
   text.length <= max ? text : `…${text.slice(-max)}`;
 
-/** What is asked where nobody wrote a prompt. */
+/** What a corrective run is asked to do where nobody wrote a prompt. */
 export const fixRequest =
-  "Correct what the review comments, failing checks and receipts below say. Change nothing else.";
-export const continueRequest = "Go on with the work of this branch where the last run left it.";
+  "Fix what the review comments, failing checks and receipts below point out. Change nothing else.";
+/** What the next run is asked to do where nobody wrote a prompt. */
+export const continueRequest = "Continue the work on this branch where the last run left it.";

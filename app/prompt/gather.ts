@@ -1,88 +1,103 @@
-import { and, desc, eq, lt } from "drizzle-orm";
-import { type Remark, remarksMax, type Workspace } from "../github/app.ts";
-import { allows, type Permissions } from "../github/permission.ts";
+import { afterQuota } from "../dispatch/continuation.ts";
+import type { Installation } from "../github/installation.ts";
+import { remarksMax } from "../github/issues.ts";
+import type { Remark } from "../github/objects.ts";
+import type { Permissions } from "../github/permission.ts";
+import { allows } from "../protocol/permission.ts";
 import type { Database } from "../state/database.ts";
 import type { Pipeline } from "../state/pipeline.ts";
-import type { Run } from "../state/run.ts";
-import { runs } from "../state/schema.ts";
+import { type Run, runsBefore } from "../state/run.ts";
 import { parseCommand } from "../text/command.ts";
 import { visible } from "../text/mention.ts";
 import { type RunView, viewRun } from "../view/run-view.ts";
-import { count } from "../view/wording.ts";
+import { count } from "../view/units.ts";
 import { composePrompt, type Material, type Review } from "./compose.ts";
 
-/** Runs before it that are told of; older ones are in the branch's history. */
+/** The most runs before it that an agent is told of; older ones are in the branch's history. */
 const earlierMax = 10;
+/** For how long before a review is sent its comments may have been drafted, in milliseconds. */
 const draftMsMax = 7 * 24 * 3_600_000;
 /** GitHub's times are in whole seconds. */
 const secondMs = 1_000;
 
-type Parts = { db: Database; workspace: Workspace; permissions: Permissions; now: number };
+type Parts = {
+  db: Database;
+  installation: Installation;
+  permissions: Permissions;
+  /** In milliseconds since 1970. */
+  now: number;
+};
+
+/** A run's prompt, and what goes with it. */
+export type Gathered = {
+  prompt: string;
+  /** What an agent without its session is told besides. */
+  handoff: string;
+  /** The commit the branch is at now; null: there is no branch yet. */
+  head: string | null;
+  /** What was left out and what has happened to the branch, in sentences. */
+  notes: string[];
+};
 
 /**
- * Puts a run's prompt together when its turn on the pipeline has come: what was asked, and what people
- * and checks have said since the run before it. Gives also where the branch stands now.
+ * Gathers a run's prompt when its turn on the pipeline has come: what was asked, and what people and checks
+ * have said since the run before it.
+ *
+ * @throws GitHubError when GitHub does not show what was said.
  */
-export async function gatherPrompt(
-  parts: Parts,
-  run: Run,
-  pipeline: Pipeline,
-): Promise<{ prompt: string; handover: string; head: string | null; notes: string[] }> {
-  const { db, workspace } = parts;
-  const before = await db.read
-    .select()
-    .from(runs)
-    .where(and(eq(runs.pipelineId, pipeline.id), lt(runs.number, run.number)))
-    .orderBy(desc(runs.number))
-    .limit(earlierMax);
+export async function gatherPrompt(parts: Parts, run: Run, pipeline: Pipeline): Promise<Gathered> {
+  const { db, installation } = parts;
+  const before = await runsBefore(db.read, run, earlierMax);
   // One that never started has told its agent nothing, so it hides nothing.
   const told = before.find((other) => other.startedAt !== null) ?? null;
-  const since = told?.askedAt ?? 0;
-  const head = await workspace.branchHead(run.repository, pipeline.branch);
+  const head = await installation.branchHead(run.repository, pipeline.branch);
   const views = await viewsOf(parts, before);
   const corrective = run.kind === "fix";
-  const leftOut: string[] = [];
-  const remarks = await heard(parts, run, pipeline, since, leftOut);
+  const remarks = await heard(parts, run, pipeline, told?.askedAt ?? 0);
+  const { leftOut } = remarks;
   const material: Material = {
-    request: run.prompt,
+    request: requestOf(run, before[0] ?? null),
     branch: pipeline.branch,
     base: pipeline.baseBranch,
     moved: await movedBy(parts, run, before[0] ?? null, head),
     earlier: before.toReversed().map((other) => earlierRun(other, views.get(other.id))),
     reviews: corrective ? remarks.reviews : [],
-    checks: corrective && head ? await workspace.failedChecks(run.repository, head) : [],
+    checks: corrective && head ? await installation.failedChecks(run.repository, head) : [],
     receipts: (corrective && told && views.get(told.id)?.receipts) || [],
     thread: remarks.thread,
     leftOut,
   };
-  const { text, handover, dropped } = composePrompt(material);
+  const { text, handoff, dropped } = composePrompt(material);
   // Again what the last run was told, word for word; only of the runs before there is more to tell.
   const repeated =
     run.kind === "retry"
       ? before.find((other) => other.composed !== null && other.prompt === run.prompt)
       : null;
   if (repeated?.composed)
-    return { prompt: repeated.composed, handover, head, notes: [...material.moved] };
-  return { prompt: text, handover, head, notes: [...material.moved, ...leftOut, ...dropped] };
+    return { prompt: repeated.composed, handoff, head, notes: [...material.moved] };
+  return { prompt: text, handoff, head, notes: [...material.moved, ...leftOut, ...dropped] };
 }
 
-/** What was said between the last run and the wish, by people with write permission. */
-async function heard(
-  parts: Parts,
-  run: Run,
-  pipeline: Pipeline,
-  since: number,
-  leftOut: string[],
-): Promise<{ reviews: Review[]; thread: { by: string; body: string }[] }> {
-  const { workspace } = parts;
+/** What was asked; a run that goes on for another (`last`; null: there is none) is told so. */
+export function requestOf(run: Run, last: Run | null): string {
+  if (run.origin.by !== "quota" || !last) return run.prompt;
+  return `${afterQuota(last.number)}\n\n${run.prompt}`;
+}
+
+type Heard = { reviews: Review[]; thread: Review[]; leftOut: string[] };
+
+/** What was said between the last run and the request, by people with write permission. */
+async function heard(parts: Parts, run: Run, pipeline: Pipeline, since: number): Promise<Heard> {
+  const { installation } = parts;
+  const leftOut: string[] = [];
   const { repository } = run;
   const pull = pipeline.pullNumber;
   const threads = [...new Set([pipeline.issue, ...(pull === null ? [] : [pull])])];
   const comments: Remark[] = [];
   for (const number of threads)
-    comments.push(...(await workspace.comments(repository, number, since)));
+    comments.push(...(await installation.comments(repository, number, since)));
   const corrective = run.kind === "fix" && pull !== null;
-  const reviews = corrective ? await readReviews(workspace, repository, pull, since) : [];
+  const reviews = corrective ? await readReviews(installation, repository, pull, since) : [];
   if (comments.length >= remarksMax) leftOut.push("Part of a very long thread.");
   const counted = { outsiders: 0, edited: 0 };
   const take = async (all: Remark[]) =>
@@ -95,23 +110,29 @@ async function heard(
     );
   const kept = { reviews: await take(reviews), thread: await take(comments) };
   if (counted.outsiders > 0)
-    leftOut.push(`${count(counted.outsiders, "comment")} by people without write permission.`);
+    leftOut.push(
+      `${count(counted.outsiders, "comment")} by people without write permission ${wasLeftOut(counted.outsiders)}.`,
+    );
   if (counted.edited > 0)
-    leftOut.push(`${count(counted.edited, "comment")} edited after this run was asked for.`);
-  return kept;
+    leftOut.push(
+      `${count(counted.edited, "comment")} edited after this run was requested ${wasLeftOut(counted.edited)}.`,
+    );
+  return { ...kept, leftOut };
 }
+
+const wasLeftOut = (number: number): string => (number === 1 ? "was left out" : "were left out");
 
 /** Reviews and their comments; a comment is said when its review is sent, not when it was drafted. */
 async function readReviews(
-  workspace: Workspace,
+  installation: Installation,
   repository: string,
   pull: number,
   since: number,
 ): Promise<Remark[]> {
-  const reviews = await workspace.reviews(repository, pull);
+  const reviews = await installation.reviews(repository, pull);
   const sentAt = new Map(reviews.map((review) => [review.review, review.at]));
   // Drafted long before, sent just now: asked for from a while before.
-  const comments = await workspace.reviewComments(
+  const comments = await installation.reviewComments(
     repository,
     pull,
     Math.max(0, since - draftMsMax),
@@ -132,7 +153,7 @@ async function taken(
     people.map((by) => permissions.of(run.workspace, run.repository, by)),
   );
   const mayWrite = new Set(people.filter((_, i) => allows(rights[i] ?? "none", "write")));
-  // What GitHub dates with the second of the wish was there when it was made.
+  // What GitHub dates with the second of the request was there when it was made.
   const until = run.askedAt + secondMs;
   for (const remark of remarks) {
     const saidAt = Math.max(remark.at, remark.editedAt);
@@ -149,21 +170,21 @@ async function taken(
 
 /** What people did to the branch between the last run and this one. */
 async function movedBy(
-  { workspace }: Parts,
+  { installation }: Parts,
   run: Run,
   last: Run | null,
   head: string | null,
 ): Promise<string[]> {
   if (!last?.headSha || !head || last.headSha === head) return [];
-  const moved = await workspace.compare(run.repository, last.headSha, head);
+  const moved = await installation.compare(run.repository, last.headSha, head);
   if (moved?.status === "identical") return [];
   const at = head.slice(0, 7);
   if (moved?.status === "ahead")
     return [
-      `Since run ${last.number} somebody pushed ${count(moved.ahead, "commit")} to it; it stands at ${at} and this run starts from there.`,
+      `Since run ${last.number}, somebody has pushed ${count(moved.ahead, "commit")} to the branch; it is at ${at}, and this run starts there.`,
     ];
   return [
-    `Since run ${last.number} its history was rewritten (a force-push); it stands at ${at} and this run starts from there.`,
+    `Since run ${last.number}, the history of the branch was rewritten (a force-push); it is at ${at}, and this run starts there.`,
   ];
 }
 
@@ -171,7 +192,7 @@ async function movedBy(
 async function viewsOf({ db, now }: Parts, all: Run[]): Promise<Map<string, RunView>> {
   const views = new Map<string, RunView>();
   for (const { id } of all) {
-    const view = await viewRun(db, id, now);
+    const view = await viewRun(db.read, id, now);
     if (view) views.set(id, view);
   }
   return views;

@@ -1,18 +1,25 @@
-import { githubsWritesPerMinute } from "../config.ts";
-import type { Workspace } from "../github/app.ts";
+import type { Installation } from "../github/installation.ts";
 import type { Clock } from "../protocol/clock.ts";
+
+/** github.com allows 80 comments and pull requests a minute; this leaves room. */
+export const githubsWritesPerMinute = 70;
+
+/** What a write counts as at GitHub: comments and pull requests are content. */
+export type Spend = "content" | "other";
 
 /**
  * GitHub allows 80 writes of content a minute and 500 an hour, and 180 writes of any kind a minute
  * (REST docs, "Rate limits", secondary limits): a burst each, then a steady pace. What a bucket holds and
  * what comes into it stay below the limit together: 70 and 175 a minute, 470 an hour.
  */
-const content = { burst: 10, perSecond: 1, hourBurst: 250, perHour: 220 };
-const other = { burst: 15, perSecond: 1.5, hourBurst: 2_000, perHour: 2_000 };
+const rates: Record<Spend, Rate> = {
+  content: { burst: 10, perSecond: 1, hourBurst: 250, perHour: 220 },
+  other: { burst: 15, perSecond: 1.5, hourBurst: 2_000, perHour: 2_000 },
+};
 /** With less than this part of the hour left, what only shows progress waits. */
 const lowPart = 0.25;
 
-const writes: Partial<Record<keyof Workspace, "content" | "other">> = {
+const writes: Partial<Record<keyof Installation, Spend>> = {
   createCommit: "other",
   createBranch: "other",
   deleteBranch: "other",
@@ -27,46 +34,46 @@ const writes: Partial<Record<keyof Workspace, "content" | "other">> = {
   updateComment: "content",
 };
 
+/** An installation whose writes wait for their turn. */
 export type Paced = {
-  workspace: Workspace;
+  installation: Installation;
   /** How long the next write of this kind has to wait, in milliseconds. */
-  waitMs(kind: "content" | "other"): number;
-  /** What is left of the hour belongs to what somebody waits for. */
-  low(): boolean;
+  waitMs(spend: Spend): number;
+  /** Whether what is left of the hour belongs to what somebody waits for. */
+  isLow(): boolean;
 };
 
-/**
- * The same doors, with every write waiting for its turn. With another `perMinute` than github.com's all
- * of the pace is faster or slower in proportion. Not `rested`: a process before this one has written
- * within the last minute and may have used the burst, so this one begins without.
- */
-export function paced(
-  workspace: Workspace,
-  perMinute: number,
-  rested: boolean,
-  clock: Clock,
-  signal: AbortSignal,
-): Paced {
-  const factor = perMinute / githubsWritesPerMinute;
+type PaceSettings = {
+  /** How many comments and pull requests a minute; all other pace is in proportion to it. */
+  perMinute: number;
+  /** No process before this one has written within the last minute, so the burst is unused. */
+  rested: boolean;
+  clock: Clock;
+  /** Ends every wait. */
+  signal: AbortSignal;
+};
+
+/** The same installation, with every write waiting for its turn. */
+export function paced(installation: Installation, settings: PaceSettings): Paced {
   const take = {
-    content: createPace(content, factor, rested, clock, signal),
-    other: createPace(other, factor, rested, clock, signal),
+    content: createPace(rates.content, settings),
+    other: createPace(rates.other, settings),
   };
-  const doors = new Proxy(workspace, {
-    get(target, name: keyof Workspace) {
-      const door = target[name] as (...args: unknown[]) => Promise<unknown>;
-      const kind = writes[name];
-      if (!kind) return door;
+  const inTurn = new Proxy(installation, {
+    get(target, name: keyof Installation) {
+      const method = target[name] as (...args: unknown[]) => Promise<unknown>;
+      const spend = writes[name];
+      if (!spend) return method;
       return async (...args: unknown[]) => {
-        await take[kind].turn();
-        return await door(...args);
+        await take[spend].turn();
+        return await method(...args);
       };
     },
   });
   return {
-    workspace: doors,
-    waitMs: (kind) => take[kind].waitMs(),
-    low: () => take.content.low() || take.other.low(),
+    installation: inTurn,
+    waitMs: (spend) => take[spend].waitMs(),
+    isLow: () => take.content.isLow() || take.other.isLow(),
   };
 }
 
@@ -78,13 +85,8 @@ type Rate = {
 };
 
 /** Two token buckets: a burst refilled each second, and the hour's share. */
-function createPace(
-  rate: Rate,
-  factor: number,
-  rested: boolean,
-  clock: Clock,
-  signal: AbortSignal,
-) {
+function createPace(rate: Rate, { perMinute, rested, clock, signal }: PaceSettings) {
+  const factor = perMinute / githubsWritesPerMinute;
   const at = clock.now();
   const bucket = (full: number, most: number, perMs: number) => ({
     left: full * most * factor,
@@ -97,17 +99,17 @@ function createPace(
   const buckets = [second, hour];
   const refill = () => {
     const now = clock.now();
-    for (const bucket of buckets) {
-      bucket.left = Math.min(bucket.most, bucket.left + (now - bucket.at) * bucket.perMs);
-      bucket.at = now;
+    for (const one of buckets) {
+      one.left = Math.min(one.most, one.left + (now - one.at) * one.perMs);
+      one.at = now;
     }
   };
   const waitMs = () => {
     refill();
-    return Math.max(0, ...buckets.map((bucket) => (1 - bucket.left) / bucket.perMs));
+    return Math.max(0, ...buckets.map((one) => (1 - one.left) / one.perMs));
   };
   return {
-    low() {
+    isLow() {
       refill();
       return hour.left < hour.most * lowPart;
     },
@@ -118,7 +120,7 @@ function createPace(
         if (wait <= 0 || signal.aborted) break;
         await clock.sleep(Math.ceil(wait), signal);
       }
-      for (const bucket of buckets) bucket.left -= 1;
+      for (const one of buckets) one.left -= 1;
     },
   };
 }

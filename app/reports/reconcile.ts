@@ -1,161 +1,50 @@
-import { GitHubError } from "../github/app.ts";
+import { GitHubError } from "../github/error.ts";
 import { backoffMs } from "../protocol/clock.ts";
+import { RunningState } from "../protocol/running-state.ts";
 import {
-  dirtyWorkspaces,
   dueReports,
   giveUp,
   lastWritten,
   markFailed,
   markWritten,
   nextDue,
+  pendingWorkspaces,
   postpone,
-  type Report,
 } from "../state/report.ts";
+import { type ReportKind, reportKinds } from "../state/schema.ts";
 import { stateOfWorkspace } from "../state/workspace.ts";
-import { type Paced, paced } from "./pace.ts";
-import { NotYet, type Parts, type Turn } from "./turn.ts";
-import { writeCheck, writeConfigCheck } from "./write-check.ts";
-import { writeComment, writeReply } from "./write-comment.ts";
-import { composeAlone, writePrompt } from "./write-prompt.ts";
-import {
-  deleteMergedBranch,
-  failUnopened,
-  sayUnopened,
-  writePipeline,
-  writePull,
-} from "./write-pull.ts";
+import { githubsWritesPerMinute, type Paced, paced, type Spend } from "./pace.ts";
+import type { ReportParts, Turn, Written } from "./turn.ts";
+import { branchRefused, deleteMergedBranch, writeBranch } from "./write-branch.ts";
+import { writeCheck } from "./write-check.ts";
+import { writeComment } from "./write-comment.ts";
+import { writeConfigCheck } from "./write-config.ts";
+import { removeLabel, writeReaction } from "./write-mark.ts";
+import { promptRefused, writePrompt } from "./write-prompt.ts";
+import { pullRefused, writePull } from "./write-pull.ts";
+import { writeReply } from "./write-reply.ts";
 
-/** How often a refusal that is not passing is tried again before it is given up. */
+// Makes GitHub look as the reports say, one writer a workspace:
+//
+//   report pending ─▶ due ─▶ written ─▶ (requested again) ─▶ due …
+//                      │ ▲
+//                      ▼ │ away, or refused for the first times
+//                    failed ─▶ refused too often: given up, and what waits for it is told
+
+/** How often a refusal that is not passing is tried before the report is given up. */
 const refusalsMax = 3;
 /** GitHub counts the writes of a minute. */
 const restMs = 60_000;
-/** How long progress waits when GitHub's hour is nearly used up. */
+/** How long progress waits when GitHub's hour is nearly used up, in milliseconds. */
 const lowPauseMs = 60_000;
+/** How long at most until every workspace is looked at without a wake, in milliseconds. */
+const lookEveryMs = 30_000;
+/** How long GitHub is left alone after it did not do what was asked, and after a fault of Trimo's own. */
+const retry = { baseMs: 500, mostMs: 60_000 };
+const faultRetry = { baseMs: 5_000, mostMs: 3_600_000 };
 
-/** Makes GitHub look as the rows say: one writer a workspace, until `signal` aborts. */
-export async function runReports(parts: Parts, writesPerMinute: number, signal: AbortSignal) {
-  const writers = new Map<number, Promise<void>>();
-  // Kept while the process lives: a pace begun anew at each wake would be none.
-  const workspaces = new Map<number, Paced>();
-  const paceOf = async (id: number) => {
-    const known = workspaces.get(id);
-    if (known) return known;
-    const rested = parts.clock.now() - (await lastWritten(parts.db, id)) > restMs;
-    const workspace = parts.github.workspace(id);
-    const made = paced(workspace, writesPerMinute, rested, parts.clock, signal);
-    workspaces.set(id, made);
-    return made;
-  };
-  const again = new Set<number>();
-  const ensure = (workspace: number) => {
-    if (signal.aborted) return;
-    // It may be on its way out, having just found nothing: then it is begun again.
-    if (writers.has(workspace)) return void again.add(workspace);
-    const writer = paceOf(workspace)
-      .then((pace) => writeWorkspace(parts, workspace, pace, signal))
-      .catch((error) => parts.log.error({ err: error, workspace }, "a report writer stopped"))
-      .finally(() => {
-        writers.delete(workspace);
-        if (again.delete(workspace)) ensure(workspace);
-      });
-    writers.set(workspace, writer);
-  };
-  parts.wake.on("reports", ensure);
-  while (!signal.aborted) {
-    for (const workspace of await dirtyWorkspaces(parts.db)) ensure(workspace);
-    await parts.clock.sleep(30_000, signal);
-  }
-  parts.wake.off("reports", ensure);
-  await Promise.all(writers.values());
-}
-
-/** Writes until nothing is dirty; ends after a quiet while and is begun again by the next wake. */
-async function writeWorkspace(parts: Parts, id: number, pace: Paced, signal: AbortSignal) {
-  const { db, clock, wake } = parts;
-  for (;;) {
-    const stop = new AbortController();
-    const nudge = (which: number) => which === id && stop.abort();
-    wake.on("reports", nudge);
-    try {
-      // Suspended: every request would be refused, and what is refused thrice is given up.
-      if ((await stateOfWorkspace(db.read, id)) === "suspended") return;
-      const ready = kinds.filter((kind) => pace.waitMs(spends[kind]) <= 0);
-      const due = await dueReports(db, id, clock.now(), ready);
-      for (const report of due) {
-        if (signal.aborted) return;
-        const { workspace } = pace;
-        // Comments that wait for GitHub's pace do not keep check runs waiting.
-        if (pace.waitMs(spends[report.kind]) > 0) continue;
-        if (!report.urgent && pace.low()) {
-          await postpone(db, report, clock.now() + lowPauseMs);
-          continue;
-        }
-        const pauseMs = await write({ ...parts, workspace, report, now: clock.now() });
-        if (pauseMs > 0) {
-          await clock.sleep(pauseMs, signal);
-          break;
-        }
-        // A change that came meanwhile may belong before the rest.
-        if (stop.signal.aborted) break;
-      }
-      if (due.length > 0) continue;
-      const at = await nextDue(db, id);
-      if (at === null) return;
-      // What is due waits for GitHub's pace, if for anything; the rest for its time.
-      const turns = [pace.waitMs("content"), pace.waitMs("other")].filter((ms) => ms > 0);
-      const late = at <= clock.now();
-      const wait = late ? Math.min(...turns, 1_000) * Math.sign(turns.length) : at - clock.now();
-      await clock.sleep(
-        Math.min(Math.max(5, wait), 30_000),
-        AbortSignal.any([signal, stop.signal]),
-      );
-    } finally {
-      wake.off("reports", nudge);
-    }
-    if (signal.aborted) return;
-  }
-}
-
-/** One report made true; gives how long GitHub asked the whole workspace to wait. */
-async function write(turn: Turn): Promise<number> {
-  const { db, report, clock, log } = turn;
-  try {
-    const notBefore = await writers[report.kind](turn);
-    await markWritten(db, report, notBefore);
-    return 0;
-  } catch (error) {
-    if (error instanceof NotYet) {
-      await postpone(db, report, error.dueAt);
-      return 0;
-    }
-    if (!(error instanceof GitHubError)) {
-      // A fault of ours in one report must not keep all others of the workspace from being written.
-      log.error({ err: error, kind: report.kind, subject: report.subject }, "a report failed here");
-      const later = backoffMs(report.attempts, 5_000, 3_600_000, Math.random());
-      await markFailed(db, report, clock.now() + later, String(error));
-      return 0;
-    }
-    const about = { kind: report.kind, subject: report.subject, status: error.status };
-    if (!error.passing && report.attempts + 1 >= refusalsMax) {
-      log.error({ ...about, err: error }, "a report is given up: GitHub refuses it");
-      await giveUp(db, report, error.message);
-      if (report.kind === "pipeline") await failUnopened(turn, error.message);
-      if (report.kind === "pull") await sayUnopened(turn, error.message);
-      if (report.kind === "prompt") await composeAlone(turn, error.message);
-      return 0;
-    }
-    const pause = Math.max(
-      error.retryAfterMs,
-      backoffMs(report.attempts, 500, 60_000, Math.random()),
-    );
-    log.warn({ ...about, pause, err: error }, "a report failed and is tried again");
-    await markFailed(db, report, clock.now() + pause, error.message);
-    return error.retryAfterMs;
-  }
-}
-
-/** What a report of each kind mostly writes. */
-const spends: Record<Report["kind"], "content" | "other"> = {
+/** What reports of each kind mostly write. */
+const spends: Record<ReportKind, Spend> = {
   reaction: "content",
   pipeline: "other",
   pull: "content",
@@ -167,26 +56,12 @@ const spends: Record<Report["kind"], "content" | "other"> = {
   label: "other",
   branch: "other",
 };
-const kinds = Object.keys(spends) as Report["kind"][];
 
-/** Each gives the time before which the object need not be written again. */
-const writers: Record<Report["kind"], (turn: Turn) => Promise<number>> = {
-  reaction: async (turn) => {
-    const data = turn.report.data as {
-      repository: string;
-      comment: number;
-      where: "comment" | "line";
-    };
-    await turn.workspace.react(data.repository, data.comment, data.where);
-    return turn.now;
-  },
-  label: async (turn) => {
-    const data = turn.report.data as { repository: string; issue: number; label: string };
-    await turn.workspace.removeLabel(data.repository, data.issue, data.label);
-    return turn.now;
-  },
+const writers: Record<ReportKind, (turn: Turn) => Promise<Written>> = {
+  reaction: writeReaction,
+  label: removeLabel,
   reply: writeReply,
-  pipeline: writePipeline,
+  pipeline: writeBranch,
   pull: writePull,
   branch: deleteMergedBranch,
   prompt: writePrompt,
@@ -194,3 +69,154 @@ const writers: Record<Report["kind"], (turn: Turn) => Promise<number>> = {
   config: writeConfigCheck,
   comment: writeComment,
 };
+
+/** What is done when a report is given up, because GitHub refuses it; `why`: GitHub's words. */
+const refused: Partial<Record<ReportKind, (turn: Turn, why: string) => Promise<void>>> = {
+  pipeline: branchRefused,
+  pull: pullRefused,
+  prompt: promptRefused,
+};
+
+/** Makes GitHub as requested until `state` stops. `writesPerMinute`: GitHub's pace, with room. */
+export async function reconcile(
+  parts: ReportParts,
+  state: RunningState,
+  writesPerMinute: number = githubsWritesPerMinute,
+) {
+  const { db, wake, log } = parts;
+  const writing = new Map<number, { state: RunningState; ended: Promise<void> }>();
+  // Kept while the process lives: a pace begun anew at each wake would be none.
+  const paces = new Map<number, Paced>();
+  const paceOf = async (id: number) => {
+    const known = paces.get(id) ?? (await paceFor(parts, id, writesPerMinute, state.signal));
+    paces.set(id, known);
+    return known;
+  };
+  const again = new Set<number>();
+  const ensure = (workspace: number) => {
+    if (!state.running) return;
+    const known = writing.get(workspace);
+    // It may be on its way out, having just found nothing: then it is begun again.
+    if (known) {
+      again.add(workspace);
+      return known.state.wake();
+    }
+    const own = new RunningState(parts.clock, state.signal);
+    const ended = paceOf(workspace)
+      .then((pace) => writeWorkspace(parts, { id: workspace, pace, state: own }))
+      .catch((error) => log.error({ err: error, workspace }, "a report writer stopped"))
+      .finally(() => {
+        writing.delete(workspace);
+        if (again.delete(workspace)) ensure(workspace);
+      });
+    writing.set(workspace, { state: own, ended });
+  };
+  wake.on("reports", ensure);
+  while (state.running) {
+    for (const workspace of await pendingWorkspaces(db.read)) ensure(workspace);
+    await state.sleep(lookEveryMs);
+  }
+  wake.off("reports", ensure);
+  await Promise.all([...writing.values()].map(({ ended }) => ended));
+}
+
+async function paceFor(
+  { db, clock, github }: ReportParts,
+  id: number,
+  perMinute: number,
+  signal: AbortSignal,
+): Promise<Paced> {
+  const rested = clock.now() - (await lastWritten(db.read, id)) > restMs;
+  return paced(github.installation(id), { perMinute, rested, clock, signal });
+}
+
+type Writer = { id: number; pace: Paced; state: RunningState };
+
+/** Writes until nothing is pending; ends then, and is begun again by the next wake. */
+async function writeWorkspace(parts: ReportParts, { id, pace, state }: Writer) {
+  const { db, clock } = parts;
+  while (state.running) {
+    const seen = state.wakes;
+    // Suspended: every request would be refused, and what is refused thrice is given up.
+    if ((await stateOfWorkspace(db.read, id)) === "suspended") return;
+    if (await writeDue(parts, { id, pace, state }, seen)) continue;
+    const at = await nextDue(db.read, id);
+    if (at === null) return;
+    await state.sleepUnlessWoken(seen, waitMs(pace, at - clock.now()));
+  }
+}
+
+/** How long to wait: what is due waits for GitHub's pace, if for anything; the rest for its time. */
+function waitMs(pace: Paced, untilDueMs: number): number {
+  const turns = [pace.waitMs("content"), pace.waitMs("other")].filter((ms) => ms > 0);
+  const wait = untilDueMs > 0 ? untilDueMs : Math.min(...turns, 1_000) * Math.sign(turns.length);
+  return Math.min(Math.max(5, wait), lookEveryMs);
+}
+
+/** Writes what is due now; false: nothing is. Ends early when something new was requested. */
+async function writeDue(
+  parts: ReportParts,
+  { id, pace, state }: Writer,
+  seen: number,
+): Promise<boolean> {
+  const { db, clock } = parts;
+  const kinds = reportKinds.filter((kind) => pace.waitMs(spends[kind]) <= 0);
+  const due = await dueReports(db.read, { workspace: id, at: clock.now(), kinds });
+  for (const report of due) {
+    if (!state.running) break;
+    // Comments that wait for GitHub's pace do not keep check runs waiting.
+    if (pace.waitMs(spends[report.wanted.kind]) > 0) continue;
+    if (!report.urgent && pace.isLow()) {
+      await db.write((tx) => postpone(tx, report, tx.now + lowPauseMs));
+      continue;
+    }
+    const { installation } = pace;
+    const pauseMs = await write({ ...parts, installation, report, now: clock.now() });
+    if (pauseMs > 0) await state.sleep(pauseMs);
+    // A change that came meanwhile may belong before the rest.
+    if (pauseMs > 0 || state.wakes !== seen) break;
+  }
+  return due.length > 0;
+}
+
+/** One report made true; gives how long GitHub asked the whole workspace to wait, in milliseconds. */
+async function write(turn: Turn): Promise<number> {
+  const { db, report } = turn;
+  try {
+    const result = await writers[report.wanted.kind](turn);
+    await db.write((tx) =>
+      "later" in result
+        ? postpone(tx, report, result.later)
+        : markWritten(tx, report, result.notBefore),
+    );
+    return 0;
+  } catch (error) {
+    return error instanceof GitHubError ? await notWritten(turn, error) : await faulty(turn, error);
+  }
+}
+
+/** A fault of Trimo's in one report must not keep all others of the workspace from being written. */
+async function faulty({ db, report, clock, log }: Turn, error: unknown): Promise<number> {
+  const { wanted, subject, attempts } = report;
+  log.error({ err: error, kind: wanted.kind, subject }, "a report could not be written");
+  const later = backoffMs(clock, attempts, faultRetry);
+  await db.write((tx) => markFailed(tx, report, tx.now + later, String(error)));
+  return 0;
+}
+
+/** GitHub did not take it: it is tried again, or given up when GitHub refuses it for good. */
+async function notWritten(turn: Turn, error: GitHubError): Promise<number> {
+  const { db, report, clock, log } = turn;
+  const { kind } = report.wanted;
+  const about = { kind, subject: report.subject, status: error.status, err: error };
+  if (!error.passing && report.attempts + 1 >= refusalsMax) {
+    log.error(about, "a report is given up: GitHub refuses it");
+    await db.write((tx) => giveUp(tx, report, error.message));
+    await refused[kind]?.(turn, error.message);
+    return 0;
+  }
+  const pause = Math.max(error.retryAfterMs, backoffMs(clock, report.attempts, retry));
+  log.warn({ ...about, pause }, "a report failed and is tried again");
+  await db.write((tx) => markFailed(tx, report, tx.now + pause, error.message));
+  return error.retryAfterMs;
+}

@@ -1,33 +1,48 @@
 import type { Logger } from "pino";
-import type { Workspace } from "../github/app.ts";
-import type { Parts as IntentParts } from "../intents/intent.ts";
+import type { GitHub } from "../github/app.ts";
+import type { Installation } from "../github/installation.ts";
+import type { Permissions } from "../github/permission.ts";
+import type { Clock } from "../protocol/clock.ts";
+import type { Database } from "../state/database.ts";
 import type { Report } from "../state/report.ts";
 import type { Run } from "../state/run.ts";
+import type { Wake } from "../state/wake.ts";
 import type { Links } from "../view/comment-body.ts";
 
-export type Parts = IntentParts & { log: Logger; links: Links };
+/** What every writer of reports needs. */
+export type ReportParts = {
+  db: Database;
+  github: GitHub;
+  permissions: Permissions;
+  clock: Clock;
+  wake: Wake;
+  log: Logger;
+  links: Links;
+};
 
 /** One report's turn to be made true. */
-export type Turn = Parts & { workspace: Workspace; report: Report; now: number };
-
-/** Nothing is wrong; it is looked at again at `dueAt`. */
-export class NotYet extends Error {
-  readonly dueAt: number;
-  constructor(dueAt: number) {
-    super("not yet");
-    this.dueAt = dueAt;
-  }
-}
+export type Turn = ReportParts & {
+  /** GitHub, at the workspace's pace. */
+  installation: Installation;
+  report: Report;
+  /** In milliseconds since 1970. */
+  now: number;
+};
 
 /**
- * When an object that only shows progress may be written again: the longer a run lasts, the longer it
- * takes, by a part of its age, between a least and a most.
+ * What a writer did, with times in milliseconds since 1970: the object is as it should be and need not be
+ * written again before `notBefore`, or it is `later` to be looked at again.
  */
-export function progressAt(
-  run: Run,
-  now: number,
-  pace: { leastMs: number; mostMs: number; part: number },
-): number {
+export type Written = { notBefore: number } | { later: number };
+
+/** The object is as it should be, and may be written again at once. */
+export const done = ({ now }: Pick<Turn, "now">): Written => ({ notBefore: now });
+
+/** How often an object that only shows progress is written: by a part of its run's age, within bounds. */
+export type Progress = { leastMs: number; mostMs: number; part: number };
+
+/** When such an object may be written again: the longer its run lasts, the longer that takes. */
+export function progressAt(run: Run, now: number, { leastMs, mostMs, part }: Progress): Written {
   const age = now - (run.startedAt ?? run.createdAt);
-  return now + Math.min(pace.mostMs, Math.max(pace.leastMs, age * pace.part));
+  return { notBefore: now + Math.min(mostMs, Math.max(leastMs, age * part)) };
 }

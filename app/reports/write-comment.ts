@@ -1,60 +1,61 @@
-import { GitHubError } from "../github/app.ts";
-import { hashOf } from "../state/database.ts";
+import { GitHubError } from "../github/error.ts";
+import { hashOf } from "../state/identity.ts";
 import { markTried } from "../state/report.ts";
 import { findRun, isOver, type Run, recordComment } from "../state/run.ts";
 import { commentBody, commentMarker } from "../view/comment-body.ts";
 import { viewRun } from "../view/run-view.ts";
-import { progressAt, type Turn } from "./turn.ts";
+import { done, progressAt, type Turn, type Written } from "./turn.ts";
 
 /** Between two edits that only show progress. */
 const progress = { leastMs: 5_000, mostMs: 120_000, part: 0.1 };
-/** A comment that people deleted is not written again. */
-const deleted = 0;
+/** How long before its run was stored a comment may have been made, by GitHub's clock, in milliseconds. */
+const clockDriftMs = 60_000;
 
-/** Words said once. */
-export async function writeReply({ db, workspace, report, now }: Turn): Promise<number> {
-  const data = report.data as { repository: string; issue: number; body: string };
-  const marker = `<!-- trimo:reply=${report.subject} -->`;
-  if (report.tried) {
-    const since = new Date(report.dueAt - 3_600_000).toISOString();
-    if (await workspace.findComment(data.repository, data.issue, marker, since)) return now;
-  }
-  await markTried(db, report);
-  await workspace.createComment(data.repository, data.issue, `${marker}\n${data.body}`);
-  return now;
+/** Writes a run's one comment, edited in place until the run has ended. */
+export async function writeComment(turn: Turn): Promise<Written> {
+  const { db, report, now, links } = turn;
+  const view = await viewRun(db.read, report.subject, now);
+  // One that people deleted is not written again.
+  if (!view || view.run.commentDeleted) return done(turn);
+  const { run } = view;
+  const body = commentBody(view, links, now);
+  const written = await put(turn, run, body, hashOf(body));
+  if (written) await db.write((tx) => recordComment(tx, run.id, written));
+  const current = await findRun(db.read, run.id);
+  return !current || isOver(current.state) ? done(turn) : progressAt(run, now, progress);
 }
 
-/** A run's one comment, edited in place until it is over. */
-export async function writeComment(turn: Turn): Promise<number> {
-  const { db, workspace, report, now, links } = turn;
-  const view = await viewRun(db, report.subject, now);
-  if (!view || view.run.commentId === deleted) return now;
-  const { run, pipeline } = view;
-  const thread = run.thread || pipeline.issue;
-  const body = commentBody(view, links, now);
-  const hash = hashOf(body);
-  let id = run.commentId;
-  if (id === null && report.tried) {
-    const since = new Date(run.createdAt - 60_000).toISOString();
-    id = await workspace.findComment(run.repository, thread, commentMarker(run.id), since);
+type Comment = Pick<Run, "commentId" | "commentHash" | "commentDeleted">;
+
+/** What is on GitHub then; null: nothing has changed. */
+async function put(turn: Turn, run: Run, body: string, hash: string): Promise<Comment | null> {
+  const { db, installation, report } = turn;
+  const known = run.commentId ?? (report.tried ? await findAgain(turn, run) : null);
+  if (known === null) {
+    await db.write((tx) => markTried(tx, report));
+    const commentId = await installation.createComment(run.repository, run.thread, body);
+    return { commentId, commentHash: hash, commentDeleted: false };
   }
-  if (id === null) {
-    await markTried(db, report);
-    id = await workspace.createComment(run.repository, thread, body);
-  } else if (hash !== run.commentHash) {
-    const kept = await update(turn, run, id, body);
-    if (!kept) id = deleted;
-  }
-  if (id !== run.commentId || hash !== run.commentHash)
-    await db.write((tx) => recordComment(tx, run.id, id, hash));
-  const current = await findRun(db.read, run.id);
-  return !current || isOver(current.state) ? now : progressAt(run, now, progress);
+  if (hash === run.commentHash) return null;
+  const commentDeleted = !(await update(turn, run, known, body));
+  return { commentId: known, commentHash: hash, commentDeleted };
+}
+
+/** The comment whose creation was not answered; null: it was not made. */
+async function findAgain({ installation }: Turn, run: Run): Promise<number | null> {
+  const since = new Date(run.createdAt - clockDriftMs).toISOString();
+  return await installation.findComment(run.repository, run.thread, commentMarker(run.id), since);
 }
 
 /** False: somebody has deleted it. */
-async function update({ workspace }: Turn, run: Run, id: number, body: string): Promise<boolean> {
+async function update(
+  { installation }: Turn,
+  run: Run,
+  id: number,
+  body: string,
+): Promise<boolean> {
   try {
-    await workspace.updateComment(run.repository, id, body);
+    await installation.updateComment(run.repository, id, body);
     return true;
   } catch (error) {
     if (error instanceof GitHubError && (error.status === 404 || error.status === 410))

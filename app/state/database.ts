@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -7,34 +6,69 @@ import { DrizzleQueryError } from "drizzle-orm/errors";
 import type { LibSQLDatabase } from "drizzle-orm/libsql";
 import { migrate } from "drizzle-orm/libsql/migrator";
 import { drizzle } from "drizzle-orm/libsql/sqlite3";
+import type { Clock } from "../protocol/clock.ts";
+import type { Ids } from "./identity.ts";
 import * as schema from "./schema.ts";
+import type { Wake, Wakes } from "./wake.ts";
+
+type Drizzle = LibSQLDatabase<typeof schema>;
+type DrizzleTransaction = Parameters<Parameters<Drizzle["transaction"]>[0]>[0];
+
+/** What only reads: a transaction is one as well. */
+export type Reads = Pick<Drizzle, "select" | "selectDistinct" | "run">;
+
+/** A transaction that knows its time and its consequences. */
+export type Tx = DrizzleTransaction & {
+  /** When it began, in milliseconds since 1970: everything it writes has this time. */
+  readonly now: number;
+  /** A new id. */
+  newId(): string;
+  /** Wakes those who wait for this, once and only after the commit. */
+  wake<Name extends keyof Wakes>(name: Name, ...subject: Wakes[Name]): void;
+};
 
 /**
  * One writer connection behind a mutex, readers apart (libsql gives every transaction a pooled
  * connection). A connection that once met SQLITE_BUSY is of no use until it is opened again: its later
  * commits fail, and a statement outside of a transaction is answered as if it were stored.
  */
-export type Tx = Parameters<Parameters<LibSQLDatabase<typeof schema>["transaction"]>[0]>[0];
-type Reader = Omit<LibSQLDatabase<typeof schema>, "insert" | "update" | "delete">;
 export type Database = {
-  read: Reader;
-  /** Runs `work` in one IMMEDIATE transaction; it is run again when another process held the file. */
+  read: Reads;
+  /**
+   * Runs `work` in one IMMEDIATE transaction, and again when another process held the file. Its wakes
+   * are sent after the commit. Rejects with what `work` rejects with, and then nothing is written.
+   */
   write<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
-  /** For what is written very often: made once, and a transaction of its own each time it is run. */
+  /** For what is written very often: prepared once, and a transaction of its own each time it is run. */
   statement(make: (db: Writer) => Statement): (values: Values) => Promise<void>;
   close(): void;
 };
-type Writer = Pick<LibSQLDatabase<typeof schema>, "insert">;
+type Writer = Pick<Drizzle, "insert">;
 /** Of its placeholders, by name. */
 type Values = Record<string, string | number>;
 type Statement = { run(values: Values): Promise<unknown> };
+
+/** Where the database is, and what its transactions need. */
+export type DatabaseParts = {
+  /** `file:PATH`, or a libsql server's URL. */
+  url: string;
+  authToken: string | undefined;
+  clock: Clock;
+  ids: Ids;
+  wake: Wake;
+};
 
 /** How long a write waits for another process's lock. */
 const busyRetriesMax = 60;
 const busyPauseMs = 25;
 
-/** Opens (and migrates) `file:PATH`, or a libsql server by URL. */
-export async function openDatabase(url: string, authToken: string | undefined): Promise<Database> {
+/**
+ * Opens the database and applies the migrations it lacks. Creates the file's folder where it is missing.
+ *
+ * @throws the engine's error when the file cannot be opened, or the server does not answer.
+ */
+export async function openDatabase(parts: DatabaseParts): Promise<Database> {
+  const { url, authToken, clock } = parts;
   const remote = !url.startsWith("file:");
   if (!remote) mkdirSync(dirname(url.slice("file:".length)), { recursive: true, mode: 0o700 });
   const connect = remote ? (await import("@libsql/client")).createClient : createClient;
@@ -45,10 +79,10 @@ export async function openDatabase(url: string, authToken: string | undefined): 
   const turns = createTurns();
   const db = drizzle(writer, { schema });
   await migrate(drizzle(writer), { migrationsFolder: migrationsFolder() });
-  const patiently = createPatience(writer, remote);
+  const patiently = createPatience(writer, clock, remote);
   const checkpoint = () =>
     turns.take(() => patiently(() => writer.execute("PRAGMA wal_checkpoint(PASSIVE)")));
-  const checkpoints = remote ? null : createCheckpoints(await logOf(writer), checkpoint);
+  const checkpoints = remote ? null : createCheckpoints(await logOf(writer), clock, checkpoint);
   const inTurn = <T>(work: () => Promise<T>): Promise<T> =>
     turns.take(async () => {
       const result = await patiently(work);
@@ -57,7 +91,7 @@ export async function openDatabase(url: string, authToken: string | undefined): 
     });
   return {
     read: drizzle(reader, { schema }),
-    write: (work) => inTurn(() => db.transaction(work)),
+    write: (work) => transact(parts, (inside) => inTurn(() => db.transaction(inside)), work),
     statement(make) {
       const made = make(db);
       return async (values) => void (await inTurn(() => made.run(values)));
@@ -68,6 +102,34 @@ export async function openDatabase(url: string, authToken: string | undefined): 
       reader.close();
     },
   };
+}
+
+/** One transaction with its time and ids, and its wakes after it. */
+async function transact<T>(
+  { clock, ids, wake }: DatabaseParts,
+  inTransaction: (work: (tx: DrizzleTransaction) => Promise<T>) => Promise<T>,
+  work: (tx: Tx) => Promise<T>,
+): Promise<T> {
+  let wakes = new Map<string, () => void>();
+  const result = await inTransaction(async (tx) => {
+    // Anew for each try: what was rolled back wakes nobody.
+    const sent = new Map<string, () => void>();
+    wakes = sent;
+    const own: Pick<Tx, "now" | "newId" | "wake"> = {
+      now: clock.now(),
+      newId: () => ids.next(),
+      wake: (name, ...subject) =>
+        void sent.set(JSON.stringify([name, ...subject]), () =>
+          (wake as Wake & { emit(name: string, ...args: unknown[]): boolean }).emit(
+            name,
+            ...subject,
+          ),
+        ),
+    };
+    return await work(Object.assign(tx, own));
+  });
+  for (const send of wakes.values()) send();
+  return result;
 }
 
 async function prepare(writer: Client) {
@@ -86,20 +148,21 @@ function createTurns() {
   return {
     take<T>(work: () => Promise<T>): Promise<T> {
       const mine = last.then(work);
+      // The next turn begins however this one ends; its caller hears of it.
       last = mine.catch(() => {});
       return mine;
     },
   };
 }
 
-/** How long the log may grow before its pages are written home; in a storm; and what it keeps then. */
+/** How long the log may grow before its pages are written home; in a burst; and what it keeps then. */
 const walBytesLeast = 32 * 2 ** 20;
 const walBytesMost = 64 * 2 ** 20;
 const walBytesKept = 16 * 2 ** 20;
 const autoCheckpointPages = 32_768;
-/** A log that grows by so much between two looks is a storm's. */
+/** A log that grows by so much between two looks is a burst's. */
 const lookMs = 500;
-const stormBytes = 4 * 2 ** 20;
+const burstBytes = 4 * 2 ** 20;
 
 /** Where the log is: beside the file that SQLite has opened, whatever the URL and its links said. */
 async function logOf(writer: Client): Promise<string> {
@@ -109,27 +172,35 @@ async function logOf(writer: Client): Promise<string> {
 
 /**
  * A checkpoint writes every page a second time: rarely, so that a page changed often goes once, and not
- * while a storm of deliveries waits for its commits. What one fails to do, the next one does.
+ * while a burst of deliveries waits for its commits.
  */
-function createCheckpoints(log: string, checkpoint: () => Promise<unknown>) {
+function createCheckpoints(log: string, clock: Clock, checkpoint: () => Promise<unknown>) {
   let last = 0;
-  let timer: NodeJS.Timeout | undefined;
+  let armed = false;
+  const stop = new AbortController();
   const arm = () => {
-    timer ??= setTimeout(() => void look().catch(() => {}), lookMs).unref();
+    if (armed) return;
+    armed = true;
+    void clock
+      .sleep(lookMs, stop.signal)
+      .then(look)
+      // What one fails to do, the next one does.
+      .catch(() => {});
   };
   const look = async () => {
-    timer = undefined;
+    armed = false;
+    if (stop.signal.aborted) return;
     const { size } = statSync(log, { throwIfNoEntry: false }) ?? { size: 0 };
-    const storm = size - last >= stormBytes;
+    const burst = size - last >= burstBytes;
     last = size;
-    if (storm) arm();
-    if (size >= (storm ? walBytesMost : walBytesLeast)) await checkpoint();
+    if (burst) arm();
+    if (size >= (burst ? walBytesMost : walBytesLeast)) await checkpoint();
   };
-  return { committed: arm, stop: () => clearTimeout(timer) };
+  return { committed: arm, stop: () => stop.abort() };
 }
 
 /** Runs `work` again when another process held the file, each time on a connection that never met that. */
-function createPatience(client: Client, remote: boolean) {
+function createPatience(client: Client, clock: Clock, remote: boolean) {
   let spoiled = false;
   const renew = async () => {
     if (remote || !spoiled) return;
@@ -146,10 +217,11 @@ function createPatience(client: Client, remote: boolean) {
         if (!isBusy(error)) throw withoutValues(error);
         spoiled = true;
         if (tries >= busyRetriesMax) {
+          // It is tried again before the next write.
           await renew().catch(() => {});
           throw withoutValues(error);
         }
-        await new Promise((resolve) => setTimeout(resolve, busyPauseMs * (1 + Math.random())));
+        await clock.sleep(busyPauseMs * (1 + clock.chance()), new AbortController().signal);
       }
     }
   };
@@ -178,9 +250,4 @@ function migrationsFolder(): string {
   );
   if (!found) throw new Error("the migrations folder is missing from this installation of Trimo");
   return found;
-}
-
-/** What a token is stored as. */
-export function hashOf(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
 }

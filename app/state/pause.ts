@@ -1,25 +1,26 @@
 import { eq, gt, lte } from "drizzle-orm";
-import type { Settle } from "../protocol/wire.ts";
-import type { Tx } from "./database.ts";
-import { type daemons, pauses } from "./schema.ts";
+import type { Settle } from "../protocol/settle.ts";
+import type { Daemon } from "./daemon.ts";
+import type { Reads, Tx } from "./database.ts";
+import { pauses } from "./schema.ts";
 
-type Daemon = typeof daemons.$inferSelect;
+/** An agent of a daemon whose service takes no more requests until a time. */
 export type Pause = typeof pauses.$inferSelect;
 
-/** Where a service does not tell when it takes more. */
+/** How long agents pause where their service does not say when it takes more. */
 const unknownMs = 15 * 60_000;
 /** A service that says "at once" has just refused; and none is believed further ahead than this. */
 const leastMs = 5_000;
 const mostMs = 8 * 24 * 3_600_000;
 
-/** These agents of a machine have used up their quota. */
+/** Pauses the agents of a daemon that have used up their quota. */
 export async function pauseAgents(
   tx: Tx,
-  at: number,
-  daemon: Daemon,
+  daemon: Pick<Daemon, "id">,
   { resetAt, agents }: NonNullable<Settle["quota"]>,
 ) {
-  const until = Math.min(at + mostMs, Math.max(at + leastMs, resetAt ?? at + unknownMs));
+  const least = tx.now + leastMs;
+  const until = Math.min(tx.now + mostMs, Math.max(least, resetAt ?? tx.now + unknownMs));
   for (const agent of agents) {
     const row = { daemonId: daemon.id, agent, until };
     await tx
@@ -29,12 +30,12 @@ export async function pauseAgents(
   }
 }
 
-/** All that hold now. */
-export async function pausesNow(tx: Pick<Tx, "select">, at: number): Promise<Pause[]> {
+/** Every pause that holds at `at` (milliseconds since 1970). */
+export async function pausesAt(tx: Reads, at: number): Promise<Pause[]> {
   return await tx.select().from(pauses).where(gt(pauses.until, at));
 }
 
-/** The pause of the agent that this machine would take for a run; null: it can begin there. */
+/** The pause of the agent that this daemon would take for a run; null: it can begin there. */
 export function pauseOf(
   all: Pause[],
   daemon: Pick<Daemon, "id" | "agents">,
@@ -44,16 +45,16 @@ export function pauseOf(
   return all.find((pause) => pause.daemonId === daemon.id && pause.agent === name) ?? null;
 }
 
-/** Removes those that are over; true when there were some, and the queue is to be looked at. */
-export async function endPauses(tx: Tx, at: number): Promise<boolean> {
-  const over = await tx
+/** Removes the pauses that have ended; true when there were some, and the queue may move. */
+export async function endPauses(tx: Tx): Promise<boolean> {
+  const ended = await tx
     .delete(pauses)
-    .where(lte(pauses.until, at))
+    .where(lte(pauses.until, tx.now))
     .returning({ id: pauses.daemonId });
-  return over.length > 0;
+  return ended.length > 0;
 }
 
-/** The daemon was started anew: somebody may have seen to its keys. */
-export async function liftPauses(tx: Tx, daemon: Daemon) {
+/** Ends every pause of a daemon that was started anew: somebody may have seen to its keys. */
+export async function liftPauses(tx: Tx, daemon: Pick<Daemon, "id">) {
   await tx.delete(pauses).where(eq(pauses.daemonId, daemon.id));
 }

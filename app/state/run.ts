@@ -1,12 +1,12 @@
-import { and, eq, inArray, max } from "drizzle-orm";
-import type { Failure } from "../protocol/failure.ts";
-import { promptMax } from "../protocol/wire.ts";
-import type { Tx } from "./database.ts";
+import { and, asc, desc, eq, inArray, lt, max } from "drizzle-orm";
+import { promptMax } from "../protocol/job.ts";
+import type { Cause } from "./cause.ts";
+import type { Reads, Tx } from "./database.ts";
 import { logOwn, type OwnFact } from "./event.ts";
-import { newId } from "./identity.ts";
-import { want, wantAll } from "./report.ts";
+import { request, requestAll } from "./report.ts";
 import { type RunState, runs } from "./schema.ts";
 
+/** One prompt executed once. */
 export type Run = typeof runs.$inferSelect;
 
 //             ┌─────────── cancelled ◀──────────┐
@@ -25,44 +25,48 @@ const moves = {
 } satisfies Record<RunState, RunState[]>;
 
 /**
- * Between two tellings of where the queued runs stand: at least this, and this for each of them.
- * Checks may be written far more often than comments.
+ * Between two reports of the queue's positions: at least `leastMs`, and `eachMs` for each queued run.
+ * Check runs may be written far more often than comments.
  */
-const placePace = {
+const positionPace = {
   check: { leastMs: 3_000, eachMs: 500 },
   comment: { leastMs: 10_000, eachMs: 2_500 },
 };
 
-const openStates: RunState[] = ["queued", "claimed", "running"];
+/** The states of a run that a daemon has. */
+export const liveStates = ["claimed", "running"] as const satisfies RunState[];
+/** The states of a run that has not ended. */
+export const openStates = ["queued", ...liveStates] as const satisfies RunState[];
+
+/** Whether a run in this state has ended. */
 export const isOver = (state: RunState): boolean => moves[state].length === 0;
 
-/** Adds a run to the end of its pipeline's line, with its first event and wanted reports. */
-export async function start(
-  tx: Tx,
-  at: number,
-  run: Pick<
-    typeof runs.$inferInsert,
-    "id" | "pipelineId" | "workspace" | "repository" | "prompt" | "requestedBy" | "trigger"
-  > &
-    Partial<
-      Pick<
-        Run,
-        | "kind"
-        | "composed"
-        | "handover"
-        | "fresh"
-        | "fallback"
-        | "thread"
-        | "label"
-        | "priority"
-        | "askedAt"
-        | "wish"
-      >
-    > & {
-      agent: string | null;
-      image: string | null;
-    },
-): Promise<Run> {
+/** What a new run needs to be told; the rest follows from its pipeline and its place in it. */
+export type NewRun = Pick<
+  Run,
+  "pipelineId" | "workspace" | "repository" | "prompt" | "requestedBy" | "origin" | "thread"
+> &
+  Partial<
+    Pick<
+      Run,
+      | "kind"
+      | "composed"
+      | "fresh"
+      | "fallback"
+      | "label"
+      | "priority"
+      | "askedAt"
+      | "requestHash"
+      | "agent"
+      | "askedImage"
+    >
+  >;
+
+/**
+ * Adds a run to the end of its pipeline's queue, with its first event and its reports. Its prompt is cut
+ * to what the wire takes. Wakes the queue.
+ */
+export async function enqueue(tx: Tx, run: NewRun): Promise<Run> {
   const [last] = await tx
     .select({ number: max(runs.number) })
     .from(runs)
@@ -70,112 +74,118 @@ export async function start(
   const [row] = await tx
     .insert(runs)
     .values({
+      askedAt: tx.now,
       ...run,
-      askedImage: run.image,
+      id: tx.newId(),
+      prompt: run.prompt.slice(0, promptMax),
       number: (last?.number ?? 0) + 1,
       state: "queued",
-      createdAt: at,
+      createdAt: tx.now,
     })
     .returning();
-  if (!row) throw new Error(`run ${run.id} was not stored`);
-  await logOwn(tx, row.id, at, { type: "queued", by: row.requestedBy, trigger: row.trigger });
-  await wantReports(tx, row, at, true);
-  if (row.composed === null) await want(tx, at, row.workspace, "prompt", row.id, true);
+  if (!row) throw new Error(`a run of pipeline ${run.pipelineId} was not stored`);
+  await logOwn(tx, row.id, { type: "queued", by: row.requestedBy, origin: row.origin });
+  await requestReports(tx, row, true);
+  if (row.composed === null) await requestPrompt(tx, row);
+  tx.wake("queue");
   return row;
 }
 
-/** The run that follows one by itself: same thread, agents and image, on top of what that has done. */
-export async function startAfter(
+/** Adds the run that follows another by itself: same thread, agents and image, on top of what that has done. */
+export async function enqueueAfter(
   tx: Tx,
-  at: number,
   run: Run,
-  priority: number,
-  next: Pick<Run, "kind" | "prompt" | "requestedBy" | "trigger">,
+  next: Pick<Run, "kind" | "prompt" | "requestedBy" | "origin" | "priority">,
 ): Promise<Run> {
-  const { pipelineId, workspace, repository, agent, thread, fallback } = run;
-  return await start(tx, at, {
+  const { pipelineId, workspace, repository, agent, askedImage, thread, fallback } = run;
+  return await enqueue(tx, {
     ...next,
-    id: newId(),
     pipelineId,
     workspace,
     repository,
-    prompt: next.prompt.slice(0, promptMax),
     agent,
-    image: run.askedImage,
+    askedImage,
     thread,
-    priority,
-    askedAt: at,
     fallback,
   });
 }
 
 /**
- * Moves a run, with its event and its reports. `from` is what the caller believes: when the row says
+ * Moves a run, with its event and its reports. `run` is what the caller believes: when the row says
  * otherwise nothing changes and the answer is null.
+ *
+ * @throws when the table of moves does not allow it: a fault of the caller's.
  */
 export async function move(
   tx: Tx,
-  at: number,
   run: Run,
   to: RunState,
-  changes: Partial<typeof runs.$inferInsert>,
-  fact: OwnFact | null,
+  changes: Partial<typeof runs.$inferInsert> = {},
+  fact: OwnFact | null = null,
 ): Promise<Run | null> {
   const allowed: RunState[] = moves[run.state];
   if (!allowed.includes(to)) throw new Error(`a ${run.state} run cannot become ${to}`);
   const [row] = await tx
     .update(runs)
-    .set({ ...changes, state: to, ...(isOver(to) ? { endedAt: at } : {}) })
+    .set({ ...changes, state: to, ...(isOver(to) ? { endedAt: tx.now } : {}) })
     .where(and(eq(runs.id, run.id), eq(runs.state, run.state), eq(runs.attempt, run.attempt)))
     .returning();
   if (!row) return null;
-  if (fact) await logOwn(tx, row.id, at, fact);
-  await wantReports(tx, row, at, true);
+  if (fact) await logOwn(tx, row.id, fact);
+  await requestReports(tx, row, true);
+  tx.wake("run", row.id);
+  if (to === "queued" || isOver(to)) tx.wake("queue");
   return row;
 }
 
 /** Changes what a run shows without moving it. */
-export async function note(
-  tx: Tx,
-  at: number,
-  run: Run,
-  changes: Partial<typeof runs.$inferInsert>,
-) {
+export async function note(tx: Tx, run: Run, changes: Partial<typeof runs.$inferInsert>) {
   if (Object.keys(changes).length > 0)
     await tx.update(runs).set(changes).where(eq(runs.id, run.id));
-  await wantReports(tx, run, at, false);
+  await requestReports(tx, run, false);
+  tx.wake("run", run.id);
 }
 
-/** Up to which number its events are stored. */
+/** Stores up to which number a run's events are here. */
 export async function recordSeq(tx: Tx, id: string, lastSeq: number) {
   await tx.update(runs).set({ lastSeq }).where(eq(runs.id, id));
 }
 
-/** Who wants it stopped; it ends as cancelled when it does. */
-export async function recordCancel(tx: Tx, id: string, cancelledBy: string) {
+/** Stores what is to stop a run; it ends as cancelled when it does. */
+export async function recordCancel(tx: Tx, id: string, cancelledBy: Cause) {
   await tx.update(runs).set({ cancelledBy }).where(eq(runs.id, id));
 }
 
-/** Where its comment is on GitHub, and what was written there last. */
-export async function recordComment(tx: Tx, id: string, commentId: number, commentHash: string) {
-  await tx.update(runs).set({ commentId, commentHash }).where(eq(runs.id, id));
+/** Stores which comment on GitHub is a run's, and what was written there last. */
+export async function recordComment(
+  tx: Tx,
+  id: string,
+  comment: Pick<Run, "commentId" | "commentHash" | "commentDeleted">,
+) {
+  await tx.update(runs).set(comment).where(eq(runs.id, id));
 }
 
-/** What the agent will be told; from here on the run can be claimed. */
-export async function recordPrompt(tx: Tx, id: string, composed: string, handover: string) {
-  await tx.update(runs).set({ composed, handover }).where(eq(runs.id, id));
+/** Stores what the agent will be told; from here on the run can be claimed. Wakes the queue. */
+export async function recordPrompt(
+  tx: Tx,
+  id: string,
+  prompt: Required<Pick<Run, "handoff">> & { composed: string },
+) {
+  await tx.update(runs).set(prompt).where(eq(runs.id, id));
+  tx.wake("queue");
+  tx.wake("run", id);
 }
 
-/** A queued run is asked for more than it was; its prompt is put together anew. */
-export async function recordRequest(tx: Tx, at: number, run: Run, prompt: string) {
+/** Asks a queued run for more than it was asked; its prompt is composed anew. */
+export async function extendRequest(tx: Tx, run: Run, prompt: string) {
   await tx
     .update(runs)
-    .set({ prompt, composed: null })
+    .set({ prompt: prompt.slice(0, promptMax), composed: null })
     .where(and(eq(runs.id, run.id), eq(runs.state, "queued")));
-  await want(tx, at, run.workspace, "prompt", run.id, true);
+  await requestPrompt(tx, run);
 }
 
-/** How soon the queued runs of a pipeline are wanted. */
+/** Sets how soon the queued runs of a pipeline are wanted. */
 export async function recordPriority(tx: Tx, pipelineId: string, priority: number) {
   await tx
     .update(runs)
@@ -187,98 +197,142 @@ export async function recordPriority(tx: Tx, pipelineId: string, priority: numbe
 export async function renameRuns(
   tx: Tx,
   pipelineId: string,
-  repository: string,
-  workspace: number,
+  { repository, workspace }: Pick<Run, "repository" | "workspace">,
 ) {
   await tx.update(runs).set({ repository, workspace }).where(eq(runs.pipelineId, pipelineId));
 }
 
-/** How a run ends that somebody wanted stopped. */
-export async function endCancelled(tx: Tx, at: number, run: Run, by: string): Promise<Run | null> {
-  const fact = { type: "ended" as const, state: "cancelled", why: `by ${by}` };
-  return await move(tx, at, run, "cancelled", { cancelledBy: by }, fact);
+/** Ends a run as cancelled; null when it has moved on meanwhile. */
+export async function endCancelled(tx: Tx, run: Run, cause: Cause): Promise<Run | null> {
+  const fact = { type: "ended" as const, state: "cancelled" as const, failure: null, cause };
+  return await move(tx, run, "cancelled", { cancelledBy: cause }, fact);
 }
 
-/** How a run ends that nobody holds any more. */
-export async function loseRun(tx: Tx, at: number, run: Run, detail: string): Promise<Run | null> {
-  const failure: Failure = { code: "daemon_lost", detail };
-  return await move(
-    tx,
-    at,
-    run,
-    "lost",
-    { failureCode: failure.code, failureDetail: failure.detail },
-    { type: "ended", state: "lost", why: detail },
-  );
+/** Ends a run that no daemon has any more; null when it has moved on meanwhile. */
+export async function loseRun(tx: Tx, run: Run): Promise<Run | null> {
+  const failure = "daemon_lost" as const;
+  const fact = { type: "ended" as const, state: "lost" as const, failure, cause: null };
+  return await move(tx, run, "lost", { failureCode: failure }, fact);
 }
 
-/** The run of this pipeline that is queued or under way, the oldest first. */
-export async function openRuns(tx: Pick<Tx, "select">, pipelineId: string): Promise<Run[]> {
-  return await tx
-    .select()
-    .from(runs)
-    .where(and(eq(runs.pipelineId, pipelineId), inArray(runs.state, openStates)))
-    .orderBy(runs.number);
-}
-
-export async function findRun(tx: Pick<Tx, "select">, id: string): Promise<Run | null> {
+/** The run with this id; null: there is none. */
+export async function findRun(tx: Reads, id: string): Promise<Run | null> {
   const [row] = await tx.select().from(runs).where(eq(runs.id, id));
   return row ?? null;
 }
 
-/** Its check run and its comment are to be written anew. */
-export async function wantShown(tx: Tx, at: number, run: Run, urgent: boolean) {
-  await want(tx, at, run.workspace, "check", run.id, urgent);
-  await want(tx, at, run.workspace, "comment", run.id, urgent);
+/** The newest run whose check stands on a commit; null: none does. */
+export async function findRunAt(tx: Reads, sha: string): Promise<Run | null> {
+  const [row] = await tx
+    .select()
+    .from(runs)
+    .where(eq(runs.headSha, sha))
+    .orderBy(desc(runs.createdAt))
+    .limit(1);
+  return row ?? null;
 }
 
-/** What people see of a run is to be written anew, and at its end what follows from that. */
-async function wantReports(tx: Tx, run: Run, at: number, urgent: boolean) {
-  await wantShown(tx, at, run, urgent);
+/** The runs of a pipeline that have not ended, the oldest first. */
+export async function openRuns(tx: Reads, pipelineId: string): Promise<Run[]> {
+  return await tx
+    .select()
+    .from(runs)
+    .where(and(eq(runs.pipelineId, pipelineId), inArray(runs.state, [...openStates])))
+    .orderBy(runs.number);
+}
+
+/** Every run of a pipeline, first to last. */
+export async function runsOf(tx: Reads, pipelineId: string): Promise<Run[]> {
+  return await tx
+    .select()
+    .from(runs)
+    .where(eq(runs.pipelineId, pipelineId))
+    .orderBy(asc(runs.number));
+}
+
+/** The runs of a pipeline before a number, newest first, at most `limit`. */
+export async function runsBefore(
+  tx: Reads,
+  { pipelineId, number }: Pick<Run, "pipelineId" | "number">,
+  limit: number,
+): Promise<Run[]> {
+  return await tx
+    .select()
+    .from(runs)
+    .where(and(eq(runs.pipelineId, pipelineId), lt(runs.number, number)))
+    .orderBy(desc(runs.number))
+    .limit(limit);
+}
+
+/** The newest run of a pipeline; null: it has none yet. */
+export async function lastRun(tx: Reads, pipelineId: string): Promise<Run | null> {
+  const [row] = await tx
+    .select()
+    .from(runs)
+    .where(eq(runs.pipelineId, pipelineId))
+    .orderBy(desc(runs.number))
+    .limit(1);
+  return row ?? null;
+}
+
+/** Whether any run is queued. */
+export async function anyQueued(tx: Reads): Promise<boolean> {
+  const rows = await tx.select({ id: runs.id }).from(runs).where(eq(runs.state, "queued")).limit(1);
+  return rows.length > 0;
+}
+
+/** Asks for a run's prompt to be composed. */
+async function requestPrompt(tx: Tx, { workspace, id }: Pick<Run, "workspace" | "id">) {
+  await request(tx, { workspace, subject: id, wanted: { kind: "prompt" } }, { urgent: true });
+}
+
+/** Asks for a run's check run and comment to be written anew. */
+export async function requestShown(
+  tx: Tx,
+  { workspace, id }: Pick<Run, "workspace" | "id">,
+  urgent: boolean,
+) {
+  await request(tx, { workspace, subject: id, wanted: { kind: "check" } }, { urgent });
+  await request(tx, { workspace, subject: id, wanted: { kind: "comment" } }, { urgent });
+}
+
+/** Asks for what people see of a run to be written anew, and at its end for what follows from that. */
+async function requestReports(tx: Tx, run: Run, urgent: boolean) {
+  await requestShown(tx, run, urgent);
   if (!isOver(run.state)) return;
-  await want(tx, at, run.workspace, "pull", run.pipelineId, urgent);
-  // Off at the end, so that putting it on again runs again.
-  if (run.label) {
-    const data = { repository: run.repository, issue: run.thread, label: run.label };
-    await want(tx, at, run.workspace, "label", run.id, false, data);
+  const { workspace, repository, thread, label, pipelineId } = run;
+  await request(tx, { workspace, subject: pipelineId, wanted: { kind: "pull" } }, { urgent });
+  // Removed at the end, so that adding it again runs again.
+  if (label) {
+    const wanted = { kind: "label" as const, repository, issue: thread, label };
+    await request(tx, { workspace, subject: run.id, wanted }, { urgent: false });
   }
-  const [next] = await openRuns(tx, run.pipelineId);
-  if (next?.composed === null) await want(tx, at, next.workspace, "prompt", next.id, true);
+  const [next] = await openRuns(tx, pipelineId);
+  if (next?.composed === null) await requestPrompt(tx, next);
 }
 
 /**
- * Where every queued run of a workspace stands has changed: told when their turn comes, the more there
- * are the later, so that a long line does not use up what GitHub lets us write.
+ * Asks for the position of every queued run of a workspace to be written anew: the more there are the
+ * later, so that a long queue does not use up what GitHub lets Trimo write.
  */
-export async function wantPlaces(tx: Tx, at: number, workspace: number) {
+export async function requestPositions(tx: Tx, workspace: number) {
   const waiting = await tx
     .select({ id: runs.id })
     .from(runs)
     .where(and(eq(runs.workspace, workspace), eq(runs.state, "queued")));
+  const subjects = waiting.map(({ id }) => id);
   for (const kind of ["check", "comment"] as const) {
-    const { leastMs, eachMs } = placePace[kind];
-    const later = at + Math.max(leastMs, waiting.length * eachMs);
-    await wantAll(
-      tx,
-      later,
-      workspace,
-      kind,
-      waiting.map(({ id }) => id),
-    );
+    const { leastMs, eachMs } = positionPace[kind];
+    const at = tx.now + Math.max(leastMs, waiting.length * eachMs);
+    await requestAll(tx, { workspace, kind, subjects, at });
   }
 }
 
-/** The same in every workspace where something waits; gives them. */
-export async function wantAllPlaces(tx: Tx, at: number): Promise<number[]> {
+/** The same in every workspace where something waits. */
+export async function requestAllPositions(tx: Tx) {
   const rows = await tx
     .selectDistinct({ workspace: runs.workspace })
     .from(runs)
     .where(eq(runs.state, "queued"));
-  for (const { workspace } of rows) await wantPlaces(tx, at, workspace);
-  return rows.map(({ workspace }) => workspace);
-}
-
-export async function anyQueued(tx: Pick<Tx, "select">): Promise<boolean> {
-  const rows = await tx.select({ id: runs.id }).from(runs).where(eq(runs.state, "queued")).limit(1);
-  return rows.length > 0;
+  for (const { workspace } of rows) await requestPositions(tx, workspace);
 }

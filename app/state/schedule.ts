@@ -1,51 +1,35 @@
 import { eq, inArray, sql } from "drizzle-orm";
-import type { Repository } from "../inbound/payload.ts";
-import type { Parts } from "../intents/intent.ts";
-import { readConfig } from "../text/trimo-yml.ts";
-import type { Database, Tx } from "./database.ts";
-import { type Schedule, schedules } from "./schema.ts";
+import type { Reads, Tx } from "./database.ts";
+import { schedules } from "./schema.ts";
 
+/** A repository whose trimo.yml has schedules. */
 export type ScheduleRow = typeof schedules.$inferSelect;
-type Store = Pick<Parts, "db" | "github" | "clock">;
 
-/** Reads a repository's set times anew; asked when its trimo.yml changed, and now and then. */
-export async function refreshSchedules(parts: Store, workspace: number, repository: Repository) {
-  const { config } = await readConfig(parts, { workspace, repository });
-  const sources: Schedule[] = (config.discover ?? []).flatMap((source) =>
-    "schedule" in source ? [{ ...source, agent: source.agent ?? null }] : [],
-  );
-  if (sources.length === 0) return await forgetSchedules(parts, [repository.id]);
-  const now = parts.clock.now();
-  const row = {
-    workspace,
-    repository: repository.fullName,
-    defaultBranch: repository.defaultBranch,
-    sources,
-  };
-  await parts.db.write((tx) =>
-    tx
-      .insert(schedules)
-      .values({ ...row, repositoryId: repository.id, lookedAt: now })
-      .onConflictDoUpdate({ target: schedules.repositoryId, set: row }),
-  );
+/** Stores a repository's schedules; a new one fires from now on. */
+export async function recordSchedules(tx: Tx, row: Omit<ScheduleRow, "lookedAt">) {
+  const { repositoryId: _, ...changes } = row;
+  await tx
+    .insert(schedules)
+    .values({ ...row, lookedAt: tx.now })
+    .onConflictDoUpdate({ target: schedules.repositoryId, set: changes });
 }
 
-export async function forgetSchedules({ db }: Pick<Parts, "db">, repositoryIds: number[]) {
-  await db.write((tx) =>
-    tx.delete(schedules).where(inArray(schedules.repositoryId, repositoryIds)),
-  );
+/** Forgets the schedules of these repositories. */
+export async function forgetSchedules(tx: Tx, repositoryIds: number[]) {
+  await tx.delete(schedules).where(inArray(schedules.repositoryId, repositoryIds));
 }
 
-/** Of an installation that is gone. */
-export async function forgetWorkspace(tx: Tx, workspace: number) {
+/** Forgets the schedules of an installation that is gone. */
+export async function forgetWorkspaceSchedules(tx: Tx, workspace: number) {
   await tx.delete(schedules).where(eq(schedules.workspace, workspace));
 }
 
-export async function allSchedules(db: Database): Promise<ScheduleRow[]> {
-  return await db.read.select().from(schedules);
+/** Every repository with schedules. */
+export async function allSchedules(db: Reads): Promise<ScheduleRow[]> {
+  return await db.select().from(schedules);
 }
 
-/** Up to which time this repository's firings have had their effect. */
+/** The time up to which this repository's firings have had their effect; it never goes back. */
 export async function recordLook(tx: Tx, repositoryId: number, lookedAt: number) {
   await tx
     .update(schedules)

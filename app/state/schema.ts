@@ -7,12 +7,16 @@ import {
   text,
   uniqueIndex,
 } from "drizzle-orm/sqlite-core";
+import type { Stage } from "../protocol/event.ts";
 import type { FailureCode } from "../protocol/failure.ts";
-import type { Stage } from "../protocol/wire.ts";
+import type { Cause } from "./cause.ts";
+import type { Origin } from "./origin.ts";
+import type { Reply } from "./reply.ts";
+import type { IntentRequest } from "./request.ts";
 
-// Every time is in milliseconds since 1970. The file named over each table is the only one to write it.
+// Every time is in milliseconds since 1970. The file named over each table is the only one that writes it.
 
-/** webhook.ts: one webhook of GitHub's, kept until it is handled; then only its number stays. */
+/** delivery.ts: one webhook of GitHub's, kept until it is handled; then only its GUID stays. */
 export const deliveries = sqliteTable(
   "deliveries",
   {
@@ -32,29 +36,33 @@ export const deliveries = sqliteTable(
   ],
 );
 
-/** intent.ts: what somebody wanted, once a delivery; refused ones with the reason. */
+/** intent.ts: what somebody asked for, once a delivery; also what was refused. */
 export const intents = sqliteTable("intents", {
-  /** The delivery's number: what makes an effect happen once. */
+  /** The delivery's GUID, or a schedule's firing: what makes an effect happen once. */
   key: text("key").primaryKey(),
   kind: text("kind", {
     enum: ["label", "comment", "review", "button", "ci", "schedule", "pull", "repository"],
   }).notNull(),
   repository: text("repository").notNull(),
-  issue: integer("issue").notNull(),
+  /** The issue or pull request; null: the repository as a whole. */
+  issue: integer("issue"),
   sender: text("sender").notNull(),
   outcome: text("outcome", {
     enum: ["run", "cancel", "done", "refused", "answered", "offered", "ended"],
   }).notNull(),
-  reason: text("reason").notNull(),
+  /** What was asked for. */
+  request: text("request", { mode: "json" }).$type<IntentRequest>().notNull(),
+  /** What was answered; null: nothing. */
+  reply: text("reply", { mode: "json" }).$type<Reply>(),
   runId: text("run_id"),
   at: integer("at").notNull(),
 });
 
-/** workspace.ts: the App's installations that were heard of. */
+/** workspace.ts: the installations of the App that Trimo has heard of. */
 export const workspaces = sqliteTable("workspaces", {
   id: integer("id").primaryKey(),
   account: text("account").notNull(),
-  /** Suspended: nothing is claimed until it is taken back. */
+  /** Suspended: nothing is claimed until the suspension is lifted. */
   state: text("state", { enum: ["active", "suspended", "gone"] }).notNull(),
 });
 
@@ -66,14 +74,14 @@ export type Schedule = {
   agent: string | null;
 };
 
-/** schedule.ts: repositories whose trimo.yml names set times. */
+/** schedule.ts: repositories whose trimo.yml has schedules. */
 export const schedules = sqliteTable("schedules", {
   repositoryId: integer("repository_id").primaryKey(),
   workspace: integer("workspace").notNull(),
   repository: text("repository").notNull(),
   defaultBranch: text("default_branch").notNull(),
   sources: text("sources", { mode: "json" }).$type<Schedule[]>().notNull(),
-  /** Up to which time firings have been looked at. */
+  /** The time up to which firings have had their effect. */
   lookedAt: integer("looked_at").notNull(),
 });
 
@@ -91,25 +99,27 @@ export const pipelines = sqliteTable(
     baseBranch: text("base_branch").notNull(),
     /** The base's commit the pipeline stands on; null until GitHub was asked. */
     baseSha: text("base_sha"),
-    /** The opening commit; null until the branch exists, '' where none was wanted. */
+    /** The opening commit; null while there is none, and where none is wanted. */
     openingSha: text("opening_sha"),
+    /** Its branch is made, or will be by the first commit: its runs can be claimed. */
+    branchReady: integer("branch_ready", { mode: "boolean" }).notNull().default(false),
     /** The newest commit known on GitHub; null until the branch exists. */
     headSha: text("head_sha"),
     pullRequest: text("pull_request", { enum: ["draft", "ready", "manual"] }).notNull(),
     pullNumber: integer("pull_number"),
     pullNodeId: text("pull_node_id"),
     pullState: text("pull_state", { enum: ["draft", "open", "closed"] }),
-    /** Closing: a run that changed nothing was the last; GitHub is being told. */
+    /** Closing: no run changed anything, and GitHub is being told. */
     state: text("state", { enum: ["open", "closing", "closed"] }).notNull(),
     /** A person's own pull request: its title, text, draft state and branch are theirs. */
     adopted: integer("adopted", { mode: "boolean" }).notNull().default(false),
     /** The label trimo:hold is on it: none of its runs is claimed. */
     held: integer("held", { mode: "boolean" }).notNull().default(false),
-    /** Above 0 with the label trimo:now on it; its runs take it over. */
+    /** Above 0 while the label trimo:now is on it; its runs take it over. */
     priority: integer("priority").notNull().default(0),
     /** Somebody said `/trimo done`: the pull request is wanted, and ready. */
     done: integer("done", { mode: "boolean" }).notNull().default(false),
-    /** Whether the branch goes when its pull request is merged, as trimo.yml said at the opening. */
+    /** Whether the branch is deleted when its pull request is merged, as trimo.yml said at the opening. */
     deleteBranch: integer("delete_branch", { mode: "boolean" }).notNull().default(false),
     createdAt: integer("created_at").notNull(),
   },
@@ -120,6 +130,20 @@ export const pipelines = sqliteTable(
   ],
 );
 
+/** pipeline.ts: what has happened to a pipeline, append-only; `data` is the fact without its type. */
+export const pipelineEvents = sqliteTable(
+  "pipeline_events",
+  {
+    id: integer("id").primaryKey({ autoIncrement: true }),
+    pipelineId: text("pipeline_id").notNull(),
+    at: integer("at").notNull(),
+    type: text("type").notNull(),
+    data: text("data", { mode: "json" }).$type<Record<string, unknown>>().notNull(),
+  },
+  (t) => [index("pipeline_events_of").on(t.pipelineId, t.id)],
+);
+
+/** Every state a run can be in. */
 export const runStates = [
   "queued",
   "claimed",
@@ -151,50 +175,53 @@ export const runs = sqliteTable(
     kind: text("kind", { enum: ["run", "fix", "continue", "retry"] })
       .notNull()
       .default("run"),
-    /** Hash of what was wished for, as it was: by it the same wish a moment later is known. */
-    wish: text("wish").notNull().default(""),
-    /** What the agent is told: the prompt with all that belongs to it; null until it is put together. */
+    /** Hash of the request as it was made, by which a duplicate is recognised; null: none can come. */
+    requestHash: text("request_hash"),
+    /** What the agent is told: the prompt with all that belongs to it; null until it is composed. */
     composed: text("composed"),
     /** The image that was asked for by name; `image` is the one it ran in. */
     askedImage: text("asked_image"),
     /** What an agent without its session of this pipeline is told besides: the runs before. */
-    handover: text("handover").notNull().default(""),
-    /** Neither session nor hand-over is wanted. */
+    handoff: text("handoff").notNull().default(""),
+    /** Neither session nor handoff is wanted. */
     fresh: integer("fresh", { mode: "boolean" }).notNull().default(false),
     /** The repository's agents in turn: the next takes over when one's quota is used up. */
     fallback: text("fallback", { mode: "json" }).$type<string[]>().notNull().default([]),
     /** Its agent takes messages while it works. */
-    steers: integer("steers", { mode: "boolean" }).notNull().default(false),
+    acceptsMessages: integer("accepts_messages", { mode: "boolean" }).notNull().default(false),
     /** What it has used up: tokens in and out, and millionths of a US dollar. */
     tokens: integer("tokens").notNull().default(0),
     costMicroUsd: integer("cost_micro_usd").notNull().default(0),
-    /** The issue or pull request where it was asked, and where its comment is; 0: the pipeline's issue. */
-    thread: integer("thread").notNull().default(0),
-    /** The label that asked for it, to be taken off at the end. */
+    /** The issue or pull request where it was asked for, and where its comment is. */
+    thread: integer("thread").notNull(),
+    /** The label that asked for it, to be removed at the end. */
     label: text("label"),
     requestedBy: text("requested_by").notNull(),
-    /** What triggered it, as a person would say it: `label trimo`, `/trimo fix`. */
-    trigger: text("trigger").notNull(),
+    /** What asked for it. */
+    origin: text("origin", { mode: "json" }).$type<Origin>().notNull(),
     agent: text("agent"),
     image: text("image"),
     daemon: text("daemon"),
-    /** Daemons that declined it, a comma between; they are not offered it again. */
-    declinedBy: text("declined_by").notNull().default(""),
+    /** Ids of daemons that declined it; they are not offered it again. */
+    declinedBy: text("declined_by", { mode: "json" }).$type<string[]>().notNull().default([]),
     priority: integer("priority").notNull().default(0),
     failureCode: text("failure_code").$type<FailureCode>(),
     failureDetail: text("failure_detail"),
-    cancelledBy: text("cancelled_by"),
+    /** What is stopping it, or has; null: nothing. */
+    cancelledBy: text("cancelled_by", { mode: "json" }).$type<Cause>(),
     changed: integer("changed", { mode: "boolean" }).notNull().default(false),
     commits: integer("commits").notNull().default(0),
     /** The highest contiguous event of the current attempt. */
     lastSeq: integer("last_seq").notNull().default(0),
     commentId: integer("comment_id"),
+    /** Somebody has deleted its comment: it is not written again. */
+    commentDeleted: integer("comment_deleted", { mode: "boolean" }).notNull().default(false),
     /** Hash of the comment as written last: only differences are sent. */
     commentHash: text("comment_hash"),
     /** The newest commit on GitHub this run stands on or has made; its check run belongs there. */
     headSha: text("head_sha"),
-    /** When it was asked for, as GitHub says it; what is said or edited later is not of this run. */
-    askedAt: integer("asked_at").notNull().default(0),
+    /** When it was asked for, as GitHub says it; what is said or edited later does not count for it. */
+    askedAt: integer("asked_at").notNull(),
     createdAt: integer("created_at").notNull(),
     startedAt: integer("started_at"),
     endedAt: integer("ended_at"),
@@ -222,7 +249,7 @@ export const leases = sqliteTable(
   (t) => [index("leases_end").on(t.expiresAt)],
 );
 
-/** daemons.ts */
+/** daemon.ts: the enrolled daemons, one a machine. */
 export const daemons = sqliteTable("daemons", {
   id: text("id").primaryKey(),
   name: text("name").notNull().unique(),
@@ -234,13 +261,13 @@ export const daemons = sqliteTable("daemons", {
   slots: integer("slots").notNull().default(0),
   repositories: text("repositories", { mode: "json" }).$type<string[]>().notNull(),
   agents: text("agents", { mode: "json" }).$type<string[]>().notNull(),
-  /** Which start of it was heard of last. */
+  /** Which of its starts was heard of last. */
   start: text("start").notNull().default(""),
   seenAt: integer("seen_at"),
   createdAt: integer("created_at").notNull(),
 });
 
-/** pause.ts: agents of a machine whose service takes no more requests until then. */
+/** pause.ts: agents of a daemon whose service takes no more requests until then. */
 export const pauses = sqliteTable(
   "pauses",
   {
@@ -251,9 +278,9 @@ export const pauses = sqliteTable(
   (t) => [primaryKey({ columns: [t.daemonId, t.agent] })],
 );
 
-/** tell.ts: what people said to a run while it worked, numbered from 1 for each run. */
-export const tells = sqliteTable(
-  "tells",
+/** message.ts: what people said to a run while it worked, numbered from 1 for each run. */
+export const messages = sqliteTable(
+  "messages",
   {
     runId: text("run_id").notNull(),
     id: integer("id").notNull(),
@@ -264,7 +291,7 @@ export const tells = sqliteTable(
   (t) => [primaryKey({ columns: [t.runId, t.id] })],
 );
 
-/** event.ts: append-only. Attempt 0 is the app's own; `data` is the event without its number. */
+/** event.ts: append-only. Attempt 0 is the app's own; `data` is the fact without its type. */
 export const events = sqliteTable(
   "events",
   {
@@ -279,31 +306,33 @@ export const events = sqliteTable(
   (t) => [uniqueIndex("events_number").on(t.runId, t.attempt, t.seq)],
 );
 
-/** report.ts: one wanted state of a GitHub object; true when `written` has reached `wanted`. */
+/** Every kind of object on GitHub that a report makes true; most urgent first among equals. */
+export const reportKinds = [
+  "reaction",
+  "pipeline",
+  "prompt",
+  "check",
+  "pull",
+  "comment",
+  "reply",
+  "config",
+  "label",
+  "branch",
+] as const;
+export type ReportKind = (typeof reportKinds)[number];
+
+/** report.ts: one object on GitHub to be made true; it is when `written` has reached `requested`. */
 export const reports = sqliteTable(
   "reports",
   {
-    kind: text("kind", {
-      enum: [
-        "reaction",
-        "pipeline",
-        "pull",
-        "prompt",
-        "check",
-        "config",
-        "comment",
-        "reply",
-        "label",
-        "branch",
-      ],
-    }).notNull(),
+    kind: text("kind", { enum: reportKinds }).notNull(),
     subject: text("subject").notNull(),
     workspace: integer("workspace").notNull(),
-    wanted: integer("wanted").notNull(),
+    requested: integer("requested").notNull(),
     written: integer("written").notNull().default(0),
     /** A POST may have been sent without its answer: look before creating again. */
     tried: integer("tried", { mode: "boolean" }).notNull().default(false),
-    /** For replies and reactions: where, and the words. */
+    /** What is written, where the subject does not say it all. */
     data: text("data", { mode: "json" }).$type<Record<string, unknown>>(),
     attempts: integer("attempts").notNull().default(0),
     dueAt: integer("due_at").notNull(),
@@ -313,11 +342,11 @@ export const reports = sqliteTable(
   },
   (t) => [
     primaryKey({ columns: [t.kind, t.subject] }),
-    index("reports_due").on(t.workspace, t.dueAt).where(sql`written < wanted`),
+    index("reports_due").on(t.workspace, t.dueAt).where(sql`written < requested`),
   ],
 );
 
-/** report.ts: the check runs made on GitHub, one a run and commit. */
+/** check-run.ts: the check runs made on GitHub, one a run and commit. */
 export const checkRuns = sqliteTable(
   "check_runs",
   {

@@ -1,7 +1,12 @@
-import type { Action, Annotation, CheckBody, Conclusion } from "../github/app.ts";
+import type { Action, Annotation, CheckBody, Conclusion } from "../github/objects.ts";
 import { type Mistake, trimoYmlPath } from "../protocol/trimo-yml.ts";
 import type { RunState } from "../state/schema.ts";
-import { mistakeList } from "../text/trimo-yml.ts";
+import { code, cut, endOf, fenced, oneLine, plain } from "../text/markdown.ts";
+import { causeWords } from "./cause.ts";
+import { failureDetail, failureWords } from "./failure.ts";
+import { mistakeList } from "./mistakes.ts";
+import { buttonLabels } from "./origin.ts";
+import { positionWords } from "./position.ts";
 import {
   noteSentences,
   planLines,
@@ -9,24 +14,12 @@ import {
   serviceLines,
   stageLine,
   unverified,
-} from "./comment-body.ts";
+} from "./run-parts.ts";
 import type { RunView } from "./run-view.ts";
-import {
-  code,
-  count,
-  cut,
-  duration,
-  endOf,
-  failureWords,
-  fenced,
-  oneLine,
-  placeWords,
-  plain,
-  usageWords,
-} from "./wording.ts";
+import { count, duration, usageWords } from "./units.ts";
 
 const titleMax = 200;
-/** GitHub takes 65,535 bytes each in summary and text. */
+/** GitHub takes 65,535 bytes each in summary and text; Trimo stays below. */
 const bytesMax = 60_000;
 
 const conclusions: Partial<Record<RunState, Conclusion>> = {
@@ -63,12 +56,16 @@ function concluded({ run, receipts }: RunView): Conclusion | undefined {
 }
 
 const actions: Action[] = [
-  { label: "Run again", description: "The last prompt once more", identifier: "again" },
-  { label: "Fix it", description: "With reviews, checks and receipts", identifier: "fix" },
-  { label: "Continue", description: "The next run, from where this ended", identifier: "continue" },
+  { label: buttonLabels.again, description: "Runs the last prompt once more", identifier: "again" },
+  { label: buttonLabels.fix, description: "With reviews, checks and receipts", identifier: "fix" },
+  {
+    label: buttonLabels.continue,
+    description: "The next run, from where this ended",
+    identifier: "continue",
+  },
 ];
 
-/** GitHub takes 50 in one request, and ours are sent with the one that completes. */
+/** GitHub takes 50 in one request, and Trimo sends them with the one that completes. */
 const annotationsMax = 50;
 const messageMax = 1_000;
 
@@ -98,25 +95,23 @@ export function supersededBody(detailsUrl: string, sha: string, now: number): Ch
     completedAt: new Date(now).toISOString(),
     detailsUrl,
     title: `Superseded by ${short}`,
-    summary: `The branch has moved on: this run's check is on ${sha}.`,
+    summary: `The branch has moved on; this run's check is on ${sha} now.`,
   };
 }
 
 /** Whether trimo.yml at a commit can be read; each mistake with its line. */
 export function configCheckBody(missing: boolean, mistakes: Mistake[], now: number): CheckBody {
   const right = mistakes.length === 0;
-  const removed = missing
-    ? "The file is removed: Trimo's own settings hold."
-    : "Every key is known.";
+  const removed = missing ? "The file is removed; Trimo uses its defaults." : "Every key is known.";
   return {
     status: "completed",
     conclusion: right ? "success" : "failure",
     completedAt: new Date(now).toISOString(),
-    title: right ? "trimo.yml is right" : `trimo.yml has ${count(mistakes.length, "mistake")}`,
+    title: right ? "trimo.yml is valid" : `trimo.yml has ${count(mistakes.length, "mistake")}`,
     summary: right
       ? removed
       : cut(
-          `While this is on the default branch, no new run is started here.\n\n${mistakeList(mistakes)}`,
+          `While this is on the default branch, no new run starts here.\n\n${mistakeList(mistakes)}`,
           bytesMax,
         ),
     annotations: mistakes.slice(0, annotationsMax).map(({ line, text: message }) => ({
@@ -128,11 +123,10 @@ export function configCheckBody(missing: boolean, mistakes: Mistake[], now: numb
 }
 
 function title(view: RunView, now: number): string {
-  const { run, receipts, commits } = view;
-  const words = run.failureCode ? failureWords[run.failureCode].title : null;
+  const { run, position, commits } = view;
   switch (run.state) {
     case "queued":
-      return view.place ? `Queued: ${placeWords(view.place).where}` : "Queued";
+      return position ? `Queued: ${positionWords(position).where}` : "Queued";
     case "claimed":
       return run.cancelledBy ? "Being stopped" : `Claimed by ${run.daemon}`;
     case "running": {
@@ -141,19 +135,11 @@ function title(view: RunView, now: number): string {
       return `Run ${run.number}: ${run.cancelledBy ? "being stopped" : (run.stage ?? "preparing")}${time}${made}`;
     }
     case "succeeded":
-      if (!run.changed) return "Nothing to change";
-      return receipts.length > 0
-        ? `Verified: ${receipts.map((r) => short(r.command)).join(", ")} ✅`.slice(0, 200)
-        : `Done, ${count(commits.length, "commit")}, not verified`;
-    case "failed": {
-      if (run.failureCode === "asked_question") return "The agent asks a question";
-      const red = receipts.find((receipt) => receipt.exitCode !== 0);
-      return red
-        ? `Verify failed: ${short(red.command)} ❌ exit ${red.exitCode}`
-        : `Failed: ${(words ?? "see below").replaceAll("`", "")}`;
-    }
+      return successTitle(view);
+    case "failed":
+      return failureTitle(view);
     case "cancelled":
-      return `Cancelled by ${run.cancelledBy ?? "somebody"}`;
+      return `Cancelled by ${run.cancelledBy ? causeWords(run.cancelledBy) : "somebody"}`;
     case "timed_out":
       return "Timed out";
     case "lost":
@@ -161,29 +147,42 @@ function title(view: RunView, now: number): string {
   }
 }
 
+function successTitle({ run, receipts, commits }: RunView): string {
+  if (!run.changed) return "Nothing to change";
+  return receipts.length > 0
+    ? `Verified: ${receipts.map((receipt) => short(receipt.command)).join(", ")} ✅`
+    : `Done, ${count(commits.length, "commit")}, not verified`;
+}
+
+function failureTitle({ run, receipts }: RunView): string {
+  if (run.failureCode === "asked_question") return "The agent asks a question";
+  const red = receipts.find((receipt) => receipt.exitCode !== 0);
+  if (red) return `Verify failed: ${short(red.command)} ❌ exit ${red.exitCode}`;
+  const words = run.failureCode ? failureWords[run.failureCode].title : "see below";
+  return `Failed: ${words.replaceAll("`", "")}`;
+}
+
 const short = (command: string): string => command.replace(/\s+/g, " ").slice(0, 60);
 
 function summary(view: RunView): string {
   const { run, receipts, commits } = view;
   const words = run.failureCode ? failureWords[run.failureCode] : null;
-  const time = run.endedAt ? duration(run.endedAt - (run.startedAt ?? run.createdAt)) : "–";
+  const detail = failureDetail(run);
   const red = receipts.filter((receipt) => receipt.exitCode !== 0 && receipt.tail);
+  const unproved = run.state === "succeeded" && run.changed && receipts.length === 0;
   return [
-    "| agent | machine | image | asked by | time | tokens, cost |",
-    "| --- | --- | --- | --- | --- | --- |",
-    `| ${run.agent ? code(run.agent) : "–"} | ${run.daemon ? code(run.daemon) : "–"} | ${run.image ? code(run.image) : "–"} | ${plain(run.requestedBy, 60)} | ${time} | ${usageWords(view.usage).join(", ") || "–"} |`,
-    "",
-    ...(view.place ? [placeWords(view.place).why, ""] : []),
+    ...factTable(view),
+    ...(view.position ? [positionWords(view.position).why, ""] : []),
     view.stages.length > 0 ? stageLine(view) : "",
     "",
-    ...(words ? [`**${words.title}** (${code(run.failureCode ?? "")}). ${words.mend}`, ""] : []),
-    ...(run.failureDetail ? [fenced(endOf(run.failureDetail, 4_000)), ""] : []),
+    ...(words ? [`**${words.title}** (${code(run.failureCode ?? "")}). ${words.fix}`, ""] : []),
+    ...(detail ? [fenced(endOf(detail, 4_000)), ""] : []),
     ...(view.plan ? [...planLines(view).slice(1), ""] : []),
     ...receiptTable(view),
-    ...(run.state === "succeeded" && run.changed && receipts.length === 0 ? [unverified, ""] : []),
+    ...(unproved ? [unverified, ""] : []),
     ...noteLines(view),
     ...red.flatMap((receipt) => [
-      `${code(receipt.command.slice(0, 200))} ended with:`,
+      `The end of what ${code(receipt.command.slice(0, 200))} printed:`,
       "",
       fenced(lastLines(receipt.tail)),
       "",
@@ -192,6 +191,26 @@ function summary(view: RunView): string {
     ...(commits.length > 0 ? [`${count(commits.length, "commit")}:`, ""] : []),
     ...commits.slice(-50).map((c) => `- ${c.sha} ${plain(c.subject, 150)}`),
   ].join("\n");
+}
+
+/** Who did it, where, for whom, in what time and at what cost. */
+function factTable({ run, usage }: RunView): string[] {
+  const named = (name: string | null) => (name ? code(name) : "–");
+  const time = run.endedAt ? duration(run.endedAt - (run.startedAt ?? run.createdAt)) : "–";
+  const cells = [
+    named(run.agent),
+    named(run.daemon),
+    named(run.image),
+    plain(run.requestedBy, 60),
+    time,
+    usageWords(usage).join(", ") || "–",
+  ];
+  return [
+    "| agent | machine | image | requested by | time | tokens, cost |",
+    "| --- | --- | --- | --- | --- | --- |",
+    `| ${cells.join(" | ")} |`,
+    "",
+  ];
 }
 
 function text(view: RunView): string {

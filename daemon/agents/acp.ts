@@ -1,4 +1,4 @@
-import type { Fact } from "../../app/protocol/wire.ts";
+import type { Fact } from "../../app/protocol/event.ts";
 import {
   type Adapter,
   driver,
@@ -28,7 +28,7 @@ export function acpAdapter(
       ...(command[0] === "opencode" ? opencodeEnv(launch.model, launch.gateway) : {}),
     },
   });
-  return { start, reader, memory: memory ?? usualMemory, steers: true, login: null };
+  return { start, reader, memory: memory ?? usualMemory, acceptsMessages: true, login: null };
 }
 
 /** Where Gemini, Qwen and opencode keep their sessions. */
@@ -43,7 +43,7 @@ const usualMemory = [
 
 const notLoaded: Fact = {
   type: "session",
-  from: "handover",
+  from: "handoff",
   why: "the agent could not load its session",
 };
 

@@ -1,5 +1,5 @@
+import type { Fact } from "../../app/protocol/event.ts";
 import type { FailureCode } from "../../app/protocol/failure.ts";
-import type { Fact } from "../../app/protocol/wire.ts";
 
 /** What an adapter is told of the run it makes a command line for. */
 export type Launch = {
@@ -57,7 +57,7 @@ export type Adapter = {
   /** What the agent remembers by, below its home. */
   memory: string[];
   /** Takes messages while it works. */
-  steers: boolean;
+  acceptsMessages: boolean;
   /** Where a login of its own would lie, below its home; null: it has none. */
   login: string | null;
 };

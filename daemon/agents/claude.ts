@@ -1,4 +1,5 @@
-import type { Fact } from "../../app/protocol/wire.ts";
+import type { Fact } from "../../app/protocol/event.ts";
+import { loginPlaces } from "../agent-settings.ts";
 import {
   type Adapter,
   type AgentEnd,
@@ -18,8 +19,8 @@ export const claudeAdapter: Adapter = {
   start,
   reader,
   memory: [".claude/projects"],
-  steers: true,
-  login: ".claude/.credentials.json",
+  acceptsMessages: true,
+  login: loginPlaces.claude,
 };
 
 function start({ model, gateway, subscription, resume, newSession }: Launch): Start {

@@ -1,4 +1,5 @@
-import type { Fact } from "../../app/protocol/wire.ts";
+import type { Fact } from "../../app/protocol/event.ts";
+import { loginPlaces } from "../agent-settings.ts";
 import {
   type Adapter,
   type Launch,
@@ -16,8 +17,8 @@ export const codexAdapter: Adapter = {
   start,
   reader,
   memory: [".codex/sessions"],
-  steers: false,
-  login: ".codex/auth.json",
+  acceptsMessages: false,
+  login: loginPlaces.codex,
 };
 
 function start({ model, gateway, resume }: Launch): Start {

@@ -1,5 +1,5 @@
+import { countMax, type Fact, sayMax, targetMax } from "../../app/protocol/event.ts";
 import type { FailureCode } from "../../app/protocol/failure.ts";
-import { countMax, type Fact, sayMax, targetMax } from "../../app/protocol/wire.ts";
 import type { AgentEnd, Problem, Spent } from "./adapter.ts";
 
 // What the adapters have in common: from an agent's words to facts, without what may not be told.

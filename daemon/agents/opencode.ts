@@ -1,4 +1,5 @@
-import type { Fact } from "../../app/protocol/wire.ts";
+import type { Fact } from "../../app/protocol/event.ts";
+import { loginPlaces } from "../agent-settings.ts";
 import {
   type Adapter,
   type Launch,
@@ -18,8 +19,8 @@ export const opencodeAdapter: Adapter = {
   memory: ["opencode.db", "opencode.db-wal", "opencode.db-shm", "storage"].map(
     (name) => `.local/share/opencode/${name}`,
   ),
-  steers: false,
-  login: ".local/share/opencode/auth.json",
+  acceptsMessages: false,
+  login: loginPlaces.opencode,
 };
 
 function start({ model, gateway, resume }: Launch): Start {

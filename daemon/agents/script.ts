@@ -1,4 +1,4 @@
-import type { Fact } from "../../app/protocol/wire.ts";
+import type { Fact } from "../../app/protocol/event.ts";
 import {
   type Adapter,
   type AgentEnd,
@@ -44,7 +44,7 @@ export function scriptAdapter(
     start: (launch) => ({ command, env: modelEnv(launch) }),
     reader: () => reader(rules, memory.length > 0),
     memory,
-    steers: false,
+    acceptsMessages: false,
     login: null,
   };
 }

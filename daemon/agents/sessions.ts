@@ -97,7 +97,7 @@ export async function sweepSessions(
 }
 
 /** Writes an archive as it comes; false when it is too large, and then nothing is left of it. */
-export async function receiveMemory(request: IncomingMessage, to: string): Promise<boolean> {
+export async function receiveSessionFiles(request: IncomingMessage, to: string): Promise<boolean> {
   let bytes = 0;
   // What is too much is read and dropped: who sends it is told, instead of being cut off.
   const limit = new Transform({

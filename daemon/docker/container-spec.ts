@@ -7,7 +7,7 @@ export const daemonLabel = "dev.trimo.daemon";
 const capabilities = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETUID", "SETGID", "SETPCAP", "KILL"];
 const sharedMemoryBytes = 256 * 2 ** 20;
 
-export type Box = {
+export type ContainerRequest = {
   run: string;
   attempt: number;
   /** Whose it is: the daemon's data folder, so that two daemons on one engine never meet. */
@@ -21,16 +21,16 @@ export type Box = {
 export const volumeName = (run: string, attempt: number): string => `trimo-${run}-${attempt}`;
 
 /** What Docker is asked for: pure. */
-export function containerSpec(box: Box): ContainerCreateOptions {
+export function containerSpec(request: ContainerRequest): ContainerCreateOptions {
   const labels = {
-    [runLabel]: box.run,
-    [daemonLabel]: box.daemon,
-    "dev.trimo.attempt": String(box.attempt),
+    [runLabel]: request.run,
+    [daemonLabel]: request.daemon,
+    "dev.trimo.attempt": String(request.attempt),
   };
-  const name = volumeName(box.run, box.attempt);
+  const name = volumeName(request.run, request.attempt);
   return {
     name,
-    Image: box.image,
+    Image: request.image,
     User: "0:0",
     WorkingDir: "/",
     Hostname: "trimo",
@@ -46,10 +46,10 @@ export function containerSpec(box: Box): ContainerCreateOptions {
       CapDrop: ["ALL"],
       CapAdd: capabilities,
       SecurityOpt: ["no-new-privileges"],
-      NanoCpus: Math.round(box.cpus * 1e9),
-      Memory: box.memoryBytes,
-      MemorySwap: box.memoryBytes,
-      PidsLimit: box.pids,
+      NanoCpus: Math.round(request.cpus * 1e9),
+      Memory: request.memoryBytes,
+      MemorySwap: request.memoryBytes,
+      PidsLimit: request.pids,
       ShmSize: sharedMemoryBytes,
       LogConfig: { Type: "json-file", Config: { "max-size": "10m", "max-file": "3" } },
       RestartPolicy: { Name: "no" },

@@ -1,5 +1,10 @@
 import { type Duplex, type Readable, Transform, type TransformCallback } from "node:stream";
 import Dockerode, { type ContainerCreateOptions } from "dockerode";
+import { systemClock } from "../../app/protocol/clock.ts";
+
+const never = new AbortController().signal;
+/** The engine may still be at the one before: it is asked again after so long, in milliseconds. */
+const removalRetryMs = 250;
 
 /** The only file that imports dockerode. */
 export type Docker = Dockerode;
@@ -191,7 +196,7 @@ export async function removeContainer(container: Container): Promise<void> {
       if (status === 404) return;
       // 409: a removal is under way already.
       if (tries >= 20) throw translate(error);
-      await new Promise((resolve) => setTimeout(resolve, 250));
+      await systemClock.sleep(removalRetryMs, never);
     }
   }
 }
@@ -205,7 +210,7 @@ export async function removeVolume(docker: Docker, name: string): Promise<void> 
       if (statusOf(error) === 404) return;
       // 409: its container is still being removed.
       if (tries >= 20) throw translate(error);
-      await new Promise((resolve) => setTimeout(resolve, 250));
+      await systemClock.sleep(removalRetryMs, never);
     }
   }
 }

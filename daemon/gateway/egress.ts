@@ -15,7 +15,7 @@ export type Rules = {
   /** The forge's host: reached through the gate only. */
   forge: string;
 };
-export type Attempt = { host: string; allowed: boolean; reason: string };
+export type Connection = { host: string; allowed: boolean; reason: string };
 
 const connectMsMax = 15_000;
 const idleMsMax = 10 * 60_000;
@@ -27,7 +27,7 @@ export async function tunnelOut(
   target: string,
   client: Duplex,
   head: Buffer,
-  tell: (attempt: Attempt) => void,
+  tell: (connection: Connection) => void,
 ) {
   const found = await decide(rules, target);
   tell({ host: target.slice(0, 300), allowed: found.address !== null, reason: found.reason });
@@ -55,7 +55,7 @@ export async function forward(
   rules: Rules,
   request: IncomingMessage,
   response: ServerResponse,
-  tell: (attempt: Attempt) => void,
+  tell: (connection: Connection) => void,
 ) {
   const url = new URL(request.url ?? "");
   const target = `${url.hostname}:${url.port || 80}`;

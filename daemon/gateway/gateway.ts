@@ -2,11 +2,12 @@ import { createServer, type Server } from "node:http";
 import type { Duplex, Readable } from "node:stream";
 import { Mux, type MuxStream } from "../../images/base/mux.ts";
 import { type Gate, serveGate } from "../repository/gate.ts";
-import { type Attempt, forward, type Rules, tunnelOut } from "./egress.ts";
-import { type Hub, serveGitHub } from "./github-reads.ts";
-import { serveTell, type Tells } from "./messages.ts";
-import { type Model, serveModel } from "./model/proxy.ts";
-import { type Memory, serveMemory } from "./session-transfer.ts";
+import { type Connection, forward, type Rules, tunnelOut } from "./egress.ts";
+import { type GitHubProxy, serveGitHub } from "./github-reads.ts";
+import type { Messages } from "./messages.ts";
+import type { Model } from "./model/model.ts";
+import { serveModel } from "./model/proxy.ts";
+import { type SessionFiles, serveSessionFiles } from "./session-transfer.ts";
 
 /** The daemon's end of one container's only connection. */
 export type Gateway = {
@@ -21,13 +22,13 @@ export type Gateway = {
 };
 
 /** What a container finds behind its gateway, beside the web. */
-export type Doors = {
+export type Endpoints = {
   gate: Gate;
-  hub: Hub;
+  github: GitHubProxy;
   /** The run's one model; null: its agent has none, or reaches it by itself. */
   model: Model | null;
-  tells: Tells;
-  memory: Memory | null;
+  messages: Messages;
+  sessionFiles: SessionFiles | null;
 };
 
 /** Attempts told once each; an agent that tries thousands of hosts says no more with them. */
@@ -39,11 +40,11 @@ const toldMax = 200;
  */
 export function openGateway(
   carrier: { input: Duplex; output: Readable },
-  doors: Doors,
+  endpoints: Endpoints,
   rules: Rules,
-  on: { pushed: () => void; attempt: (attempt: Attempt) => void },
+  on: { pushed: () => void; connection: (connection: Connection) => void },
 ): Gateway {
-  const server = serve(doors, rules, on.pushed, on.attempt);
+  const server = serve(endpoints, rules, on.pushed, on.connection);
   const mux = new Mux(carrier.output, carrier.input, "daemon", (purpose, stream) => {
     if (purpose.kind !== "connection") return stream.destroy();
     server.emit("connection", stream);
@@ -69,10 +70,10 @@ export function openGateway(
 }
 
 function serve(
-  { gate, hub, model, tells, memory }: Doors,
+  { gate, github, model, messages, sessionFiles }: Endpoints,
   rules: Rules,
   pushed: () => void,
-  tell: (attempt: Attempt) => void,
+  tell: (connection: Connection) => void,
 ): Server {
   // An answer of a model may begin late and take long.
   const server = createServer({ keepAliveTimeout: 60_000, requestTimeout: 0 });
@@ -80,12 +81,14 @@ function serve(
     const url = request.url ?? "";
     if (model && url.startsWith("/model/"))
       return void serveModel(model, request, response).catch(() => response.destroy());
-    if (url.startsWith("/tell")) return serveTell(tells, request, response);
-    if (memory && url === "/memory")
-      return void serveMemory(memory, request, response).catch(() => response.destroy());
+    if (url.startsWith("/tell")) return messages.serve(request, response);
+    if (sessionFiles && url === "/memory")
+      return void serveSessionFiles(sessionFiles, request, response).catch(() =>
+        response.destroy(),
+      );
     if (url.startsWith("/repository.git/")) return serveGate(gate, request, response, pushed);
     if (url === "/github" || url.startsWith("/github/"))
-      return void serveGitHub(hub, request, response).catch(() => response.destroy());
+      return void serveGitHub(github, request, response).catch(() => response.destroy());
     if (url.startsWith("http://") && URL.canParse(url))
       return void forward(rules, request, response, tell).catch(() => response.destroy());
     response.writeHead(404, { "content-type": "text/plain" });
@@ -101,15 +104,15 @@ function serve(
   return server;
 }
 
-/** Each attempt told once. */
-export function once(tell: (attempt: Attempt) => void): (attempt: Attempt) => void {
+/** Each connection told once. */
+export function once(tell: (connection: Connection) => void): (connection: Connection) => void {
   const told = new Set<string>();
-  return (attempt) => {
-    const key = `${attempt.host} ${attempt.allowed} ${attempt.reason}`;
+  return (connection) => {
+    const key = `${connection.host} ${connection.allowed} ${connection.reason}`;
     if (told.has(key) || told.size >= toldMax) return;
     told.add(key);
     // An agent chooses these texts; the wire has limits for them.
-    const { host, allowed, reason } = attempt;
+    const { host, allowed, reason } = connection;
     tell({ host: host.slice(0, 300), allowed, reason: reason.slice(0, 200) });
   };
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Clock } from "../../app/protocol/clock.ts";
-import { commentMax, type Job } from "../../app/protocol/wire.ts";
+import { commentMax } from "../../app/protocol/event.ts";
+import type { Job } from "../../app/protocol/job.ts";
 
 // What `gh` inside a container may ask of GitHub: to read what is said about its one repository, with
 // a token that can do no more and stays here; and to comment on its own pull request, which the app
@@ -54,9 +55,9 @@ type Answer = {
   at: number;
 };
 
-export type Hub = ReturnType<typeof createHub>;
+export type GitHubProxy = ReturnType<typeof createGitHubProxy>;
 
-export function createHub(
+export function createGitHubProxy(
   api: string,
   job: Pick<Job, "repository" | "branch" | "issue">,
   token: () => Promise<string>,
@@ -84,26 +85,30 @@ export function apiOf(github: string): string {
   return new URL(github).host === "github.com" ? "https://api.github.com" : `${github}/api/v3`;
 }
 
-export async function serveGitHub(hub: Hub, request: IncomingMessage, response: ServerResponse) {
+export async function serveGitHub(
+  github: GitHubProxy,
+  request: IncomingMessage,
+  response: ServerResponse,
+) {
   const { pathname, searchParams } = new URL(request.url ?? "/", "http://gateway");
   const path = pathname.slice("/github".length);
   if (request.method === "GET" && path === "") {
-    const { repository, branch, issue } = hub;
+    const { repository, branch, issue } = github;
     return json(response, 200, { repository, branch, issue });
   }
   if (request.method === "POST" && path === "/comment")
-    return await takeComment(hub, request, response);
+    return await takeComment(github, request, response);
   if (request.method !== "GET")
     return refuse(
       response,
       "nothing on GitHub is changed from here. Commits are pushed by themselves; `gh pr comment` says something under the pull request.",
     );
-  const below = path.slice(`/repos/${hub.repository}`.length);
-  const ours = path.toLowerCase().startsWith(`/repos/${hub.repository.toLowerCase()}`);
+  const below = path.slice(`/repos/${github.repository}`.length);
+  const ours = path.toLowerCase().startsWith(`/repos/${github.repository.toLowerCase()}`);
   if (!ours || !readable.some((pattern) => pattern.test(below)))
     return refuse(
       response,
-      `only issues, pull requests and checks of ${hub.repository} can be read here, not ${path.slice(0, 200)}.`,
+      `only issues, pull requests and checks of ${github.repository} can be read here, not ${path.slice(0, 200)}.`,
     );
   const accept = String(request.headers.accept ?? "").includes("diff")
     ? "application/vnd.github.diff"
@@ -111,39 +116,40 @@ export async function serveGitHub(hub: Hub, request: IncomingMessage, response: 
   for (const name of [...searchParams.keys()])
     if (!queryNames.includes(name)) searchParams.delete(name);
   const query = searchParams.size > 0 ? `?${searchParams}` : "";
-  const answer = await ask(hub, `/repos/${hub.repository}${below}${query}`, accept);
+  const answer = await ask(github, `/repos/${github.repository}${below}${query}`, accept);
   if (typeof answer === "string") return refuse(response, answer, 429);
   response.writeHead(answer.status, { "content-type": answer.type, link: answer.link });
   response.end(answer.body);
 }
 
 /** From memory while it is fresh, else from GitHub, which answers 304 when nothing has changed. */
-async function ask(hub: Hub, path: string, accept: string): Promise<Answer | string> {
-  const { known, clock } = hub;
+async function ask(github: GitHubProxy, path: string, accept: string): Promise<Answer | string> {
+  const { known, clock } = github;
   const key = `${accept} ${path}`;
   const before = known.get(key);
   if (before && clock.now() - before.at < freshMs) return before;
-  if (hub.requests >= requestsMax)
+  if (github.requests >= requestsMax)
     return `this run has asked GitHub ${requestsMax} times, which is all it may.`;
-  hub.requests += 1;
-  const answer = await inTurn(hub, () => fetchAnswer(hub, path, accept, before));
-  if (answer.status < 300) keep(hub, key, answer);
+  github.requests += 1;
+  const answer = await inTurn(github, () => fetchAnswer(github, path, accept, before));
+  if (answer.status < 300) keep(github, key, answer);
   return answer;
 }
 
-async function inTurn<T>(hub: Hub, work: () => Promise<T>): Promise<T> {
-  if (hub.asking >= atOnceMax) await new Promise<void>((resolve) => hub.waiting.push(resolve));
-  hub.asking += 1;
+async function inTurn<T>(github: GitHubProxy, work: () => Promise<T>): Promise<T> {
+  if (github.asking >= atOnceMax)
+    await new Promise<void>((resolve) => github.waiting.push(resolve));
+  github.asking += 1;
   try {
     return await work();
   } finally {
-    hub.asking -= 1;
-    hub.waiting.shift()?.();
+    github.asking -= 1;
+    github.waiting.shift()?.();
   }
 }
 
 /** The newest answers, as many as there is room for. */
-function keep({ known }: Hub, key: string, answer: Answer) {
+function keep({ known }: GitHubProxy, key: string, answer: Answer) {
   known.delete(key);
   known.set(key, answer);
   let bytes = 0;
@@ -156,15 +162,15 @@ function keep({ known }: Hub, key: string, answer: Answer) {
 }
 
 async function fetchAnswer(
-  hub: Hub,
+  github: GitHubProxy,
   path: string,
   accept: string,
   before: Answer | undefined,
 ): Promise<Answer> {
-  const response = await fetch(`${hub.api}${path}`, {
+  const response = await fetch(`${github.api}${path}`, {
     headers: {
       accept,
-      authorization: `Bearer ${await hub.token()}`,
+      authorization: `Bearer ${await github.token()}`,
       "user-agent": "trimo",
       "x-github-api-version": "2022-11-28",
       ...(before?.etag ? { "if-none-match": before.etag } : {}),
@@ -176,7 +182,7 @@ async function fetchAnswer(
     const body = JSON.stringify({ message: `Trimo: GitHub does not answer: ${String(error)}` });
     return new Response(body, { status: 502, headers: { "content-type": "application/json" } });
   });
-  const at = hub.clock.now();
+  const at = github.clock.now();
   if (response.status === 304 && before) return { ...before, at };
   const body = await limited(response);
   if (body === null) {
@@ -189,8 +195,8 @@ async function fetchAnswer(
     type: response.headers.get("content-type") ?? "application/json",
     // Pages further on are asked for through here as well.
     link: (response.headers.get("link") ?? "")
-      .replaceAll(hub.api, "http://127.0.0.1:3128/github")
-      .replace(/\/github\/repositories\/\d+(?=[/?>])/g, `/github/repos/${hub.repository}`),
+      .replaceAll(github.api, "http://127.0.0.1:3128/github")
+      .replace(/\/github\/repositories\/\d+(?=[/?>])/g, `/github/repos/${github.repository}`),
     etag: response.headers.get("etag") ?? "",
     body: withoutTokens(body),
     at,
@@ -222,8 +228,12 @@ async function limited(response: Response): Promise<Buffer | null> {
   return Buffer.concat(chunks);
 }
 
-async function takeComment(hub: Hub, request: IncomingMessage, response: ServerResponse) {
-  if (hub.comments >= commentsMax)
+async function takeComment(
+  github: GitHubProxy,
+  request: IncomingMessage,
+  response: ServerResponse,
+) {
+  if (github.comments >= commentsMax)
     return refuse(response, `a run may comment ${commentsMax} times, and this one has.`, 429);
   let text = "";
   for await (const chunk of request) {
@@ -234,9 +244,9 @@ async function takeComment(hub: Hub, request: IncomingMessage, response: ServerR
   if (text.length > commentMax)
     return refuse(response, `a comment has at most ${commentMax} characters.`, 422);
   // Others may have come to their end while this one was read.
-  if (hub.comments >= commentsMax || !hub.comment(text.trim()))
+  if (github.comments >= commentsMax || !github.comment(text.trim()))
     return refuse(response, `a run may comment ${commentsMax} times, and this one has.`, 429);
-  hub.comments += 1;
+  github.comments += 1;
   json(response, 202, { accepted: true });
 }
 

@@ -1,60 +1,63 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Tell } from "../../app/protocol/wire.ts";
+import type { Clock } from "../../app/protocol/clock.ts";
+import type { Message } from "../../app/protocol/renew.ts";
 
-/** How long an agent's question for more is held open. */
+/** How long an agent's question for more is held open, in milliseconds. */
 const heldMs = 25_000;
 
 /** What people said to a run while it works, for the driver inside to fetch. */
-export type Tells = {
-  /** The last one that came from the app. */
-  last: number;
-  all: Tell[];
-  waiting: Set<() => void>;
-  /** Called for each one that is handed in, once. */
-  handed: (tell: Tell) => void;
-  handedTo: number;
-};
+export class Messages {
+  /** The number of the last one that came from the app; 0: none. */
+  received: number;
+  readonly #clock: Clock;
+  readonly #all: Message[] = [];
+  readonly #waiting = new Set<() => void>();
+  readonly #onDelivered: (message: Message) => void;
+  #deliveredTo: number;
 
-export const createTells = (last: number, handed: (tell: Tell) => void): Tells => ({
-  last,
-  all: [],
-  waiting: new Set(),
-  handed,
-  handedTo: last,
-});
+  /** `last`: the number an earlier daemon had got to. `onDelivered`: told of each that is fetched, once. */
+  constructor(clock: Clock, last: number, onDelivered: (message: Message) => void) {
+    this.#clock = clock;
+    this.received = last;
+    this.#deliveredTo = last;
+    this.#onDelivered = onDelivered;
+  }
 
-export function takeTells(tells: Tells, fresh: Tell[]) {
-  for (const tell of fresh)
-    if (tell.id > tells.last) {
-      tells.all.push(tell);
-      tells.last = tell.id;
-    }
-  for (const wake of [...tells.waiting]) wake();
-}
+  /** Takes what the app has sent; what is here already is passed over. */
+  take(fresh: Message[]) {
+    for (const message of fresh)
+      if (message.id > this.received) {
+        this.#all.push(message);
+        this.received = message.id;
+      }
+    for (const wake of [...this.#waiting]) wake();
+  }
 
-/** `GET /tell?after=N`: the next one as JSON, or 204 after a while. */
-export function serveTell(tells: Tells, request: IncomingMessage, response: ServerResponse) {
-  const after = Number(new URL(request.url ?? "/", "http://gateway").searchParams.get("after"));
-  const next = () => tells.all.find(({ id }) => id > after);
-  const done = () => {
-    clearTimeout(timer);
-    tells.waiting.delete(wake);
-  };
-  const wake = () => {
-    const tell = next();
-    if (!tell) return;
-    done();
-    response.writeHead(200, { "content-type": "application/json" });
-    response.end(JSON.stringify({ id: tell.id, text: tell.text }));
-    if (tell.id <= tells.handedTo) return;
-    tells.handedTo = tell.id;
-    tells.handed(tell);
-  };
-  const timer = setTimeout(() => {
-    done();
-    response.writeHead(204).end();
-  }, heldMs);
-  response.on("close", done);
-  tells.waiting.add(wake);
-  wake();
+  /** Answers `GET /tell?after=N`: the next message as JSON, or 204 after a while. */
+  serve(request: IncomingMessage, response: ServerResponse) {
+    const after = Number(new URL(request.url ?? "/", "http://gateway").searchParams.get("after"));
+    const over = new AbortController();
+    const done = () => {
+      over.abort();
+      this.#waiting.delete(wake);
+    };
+    const wake = () => {
+      const message = this.#all.find(({ id }) => id > after);
+      if (!message) return;
+      done();
+      response.writeHead(200, { "content-type": "application/json" });
+      response.end(JSON.stringify({ id: message.id, text: message.text }));
+      if (message.id <= this.#deliveredTo) return;
+      this.#deliveredTo = message.id;
+      this.#onDelivered(message);
+    };
+    void this.#clock.sleep(heldMs, over.signal).then(() => {
+      if (over.signal.aborted) return;
+      done();
+      response.writeHead(204).end();
+    });
+    response.on("close", done);
+    this.#waiting.add(wake);
+    wake();
+  }
 }

@@ -1,5 +1,5 @@
 import type { Clock } from "../../app/protocol/clock.ts";
-import { countMax, type Fact } from "../../app/protocol/wire.ts";
+import { countMax, type Fact } from "../../app/protocol/event.ts";
 import { nothingSpent, type Spent } from "../agents/adapter.ts";
 
 /** US dollars for a million tokens. */

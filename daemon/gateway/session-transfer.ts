@@ -1,9 +1,9 @@
 import { createReadStream, statSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { receiveMemory } from "../agents/sessions.ts";
+import { receiveSessionFiles } from "../agents/sessions.ts";
 
 /** What the agent's session is fetched from and left at; only root inside knows the key. */
-export type Memory = {
+export type SessionFiles = {
   key: string;
   /** The archive to go on with; null: there is none. */
   from: string | null;
@@ -11,19 +11,20 @@ export type Memory = {
 };
 
 /** `GET /memory` before the agent starts, `PUT /memory` when it has ended. */
-export async function serveMemory(
-  memory: Memory,
+export async function serveSessionFiles(
+  sessionFiles: SessionFiles,
   request: IncomingMessage,
   response: ServerResponse,
 ) {
-  if (request.headers["x-trimo-key"] !== memory.key) return void response.writeHead(403).end();
+  if (request.headers["x-trimo-key"] !== sessionFiles.key)
+    return void response.writeHead(403).end();
   if (request.method === "PUT") {
-    const whole = await receiveMemory(request, memory.to);
+    const whole = await receiveSessionFiles(request, sessionFiles.to);
     return void response.writeHead(whole ? 204 : 413).end();
   }
-  if (!memory.from) return void response.writeHead(204).end();
-  response.writeHead(200, { "content-length": statSync(memory.from).size });
-  createReadStream(memory.from)
+  if (!sessionFiles.from) return void response.writeHead(204).end();
+  response.writeHead(200, { "content-length": statSync(sessionFiles.from).size });
+  createReadStream(sessionFiles.from)
     .on("error", () => response.destroy())
     .pipe(response);
 }

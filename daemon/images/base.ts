@@ -17,6 +17,7 @@ import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { systemClock } from "../../app/protocol/clock.ts";
 import { type Docker, inspectImage, translate } from "../docker/container.ts";
 import { buildImage } from "./build.ts";
 import { folderContext } from "./context.ts";
@@ -43,7 +44,7 @@ export async function isBaseCurrent(docker: Docker): Promise<boolean> {
 
 /** Builds trimo/base:bookworm; `say` hears each step. Gives what took how long, in milliseconds. */
 export async function buildBase(docker: Docker, say: Say): Promise<number> {
-  const startedAt = Date.now();
+  const startedAt = systemClock.now();
   const { Architecture: arch } = (await docker.info().catch((error) => {
     throw translate(error);
   })) as { Architecture: string };
@@ -68,7 +69,7 @@ export async function buildBase(docker: Docker, say: Say): Promise<number> {
   } finally {
     await rm(context, { recursive: true, force: true });
   }
-  return Date.now() - startedAt;
+  return systemClock.now() - startedAt;
 }
 
 /** How this machine gets out, for the steps of a build; the engine forgets them afterwards. */

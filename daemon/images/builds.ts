@@ -226,7 +226,7 @@ async function planned({ config, docker }: Parts, wanted: Wanted) {
 }
 
 async function make(
-  { docker, config, identity, log }: Parts,
+  { docker, config, identity, clock, log }: Parts,
   tag: string,
   { repository, sha, dockerfile }: Wanted,
   context: Context,
@@ -238,7 +238,7 @@ async function make(
   // Another's build of it may have ended while this one was looking for it.
   if (await isThere(docker, tag)) return;
   const { cpus, memory } = limitsOf(config);
-  const startedAt = Date.now();
+  const startedAt = clock.now();
   say(`building the image of ${dockerfile}`);
   log.info({ repository, sha, tag }, "building an image");
   const recipe = {
@@ -254,7 +254,7 @@ async function make(
   const tell = ({ step, steps, text }: { step: number; steps: number; text: string }) =>
     say(`image step ${step} of ${steps}: ${text.slice(0, 200)}`);
   const { cached, steps } = await buildImage(docker, context.tar(), recipe, tell, signal, keep);
-  const seconds = ((Date.now() - startedAt) / 1000).toFixed(1);
+  const seconds = ((clock.now() - startedAt) / 1000).toFixed(1);
   say(`image built in ${seconds} s, ${cached} of ${steps} steps from the cache`);
 }
 

@@ -16,19 +16,15 @@ import {
 } from "../docker/container.ts";
 import { containerSpec, volumeName } from "../docker/container-spec.ts";
 import { openGateway } from "../gateway/gateway.ts";
-import { createHub } from "../gateway/github-reads.ts";
-import { createTells } from "../gateway/messages.ts";
+import { createGitHubProxy } from "../gateway/github-reads.ts";
+import { Messages } from "../gateway/messages.ts";
+import { openTunnel } from "../gateway/tunnel.ts";
 import { makeGate } from "../repository/gate.ts";
 import { gitIn } from "../repository/git.ts";
-import { openTunnel } from "../run/follow.ts";
-import { baseImage, contractLabel, contractVersion, sourceLabel } from "./base.ts";
-import { type Probed, probe, readProbe } from "./probe.ts";
-
-// `trimo image check`: starts the image as a run would, with a small repository, its preboot and an
-// agent that only looks around; what it saw becomes findings, each with its mend.
-
-/** `fail`: a run would fail. `warn`: it would surprise. */
-export type Finding = { level: "fail" | "warn"; code: string; what: string; mend: string };
+import type { Finding } from "./finding.ts";
+import { type CheckOptions, judge, nothingSeen, type Seen } from "./findings.ts";
+import { lookAt } from "./look.ts";
+import { probe, readProbe } from "./probe.ts";
 
 export type Checked = {
   image: string;
@@ -49,15 +45,10 @@ export type Checked = {
   readyMs: number | null;
 };
 
-export type CheckOptions = { cpus: number; memoryBytes: number; prebootSeconds: number };
-
 /** The whole of a check; an image that does not come to its end by then is ended. */
 const slackMs = 60_000;
-const layersMax = 8;
-const branch = "trimo/check";
 
-/** The image is not on this machine: a sentence with what to do. */
-export class NoImage extends Error {}
+const branch = "trimo/check";
 
 export async function checkImage(
   docker: Docker,
@@ -88,98 +79,6 @@ export async function checkImage(
   };
 }
 
-type About = Awaited<ReturnType<typeof lookAt>>;
-
-/** What can be said without starting it. */
-async function lookAt(docker: Docker, image: string) {
-  const found = await docker
-    .getImage(image)
-    .inspect()
-    .catch((error: { statusCode?: number }) => {
-      if (error.statusCode !== 404) throw error;
-      throw new NoImage(
-        `${image} is not on this machine.\n  Build it (trimo image build DIR --tag ${image}) or pull it, then check it again.`,
-      );
-    });
-  const base = await docker
-    .getImage(baseImage)
-    .inspect()
-    .catch(() => null);
-  const engine = await docker.version();
-  const platform = `${found.Os}/${found.Architecture}`;
-  const findings: Finding[] = [];
-  if (found.Os !== engine.Os || found.Architecture !== engine.Arch)
-    findings.push({
-      level: "fail",
-      code: "platform",
-      what: `It is made for ${platform}; this engine runs ${engine.Os}/${engine.Arch}.`,
-      mend: `Build it here, or with --platform ${engine.Os}/${engine.Arch}.`,
-    });
-  if (found.Config.Labels?.[contractLabel] !== contractVersion)
-    findings.push({
-      level: "fail",
-      code: "contract",
-      what: `It carries no label ${contractLabel}=${contractVersion}, so it is not made on Trimo's base.`,
-      mend: `Start its Dockerfile with FROM ${baseImage}; build the base with \`trimo image build\`.`,
-    });
-  else if (found.Config.Labels?.[sourceLabel] !== base?.Config.Labels?.[sourceLabel])
-    findings.push({
-      level: "warn",
-      code: "old_base",
-      what: `It stands on another ${baseImage} than this machine has now.`,
-      mend: "Build it again: it gets what the base has learned since.",
-    });
-  const history = await docker.getImage(image).history();
-  const layers = (history as { Size: number; CreatedBy: string }[])
-    .filter(({ Size }) => Size > 0)
-    .sort((a, b) => b.Size - a.Size)
-    .slice(0, layersMax)
-    .map(({ Size, CreatedBy }) => ({
-      bytes: Size,
-      by: CreatedBy.replace(/^\/bin\/sh -c (#\(nop\) *)?/, "")
-        .replace(/\s+/g, " ")
-        .slice(0, 100),
-    }));
-  const names = (env: string[] | undefined) => (env ?? []).map((row) => row.split("=")[0] ?? "");
-  const known = new Set(names(base?.Config.Env));
-  return {
-    findings,
-    platform,
-    layers,
-    sizeBytes: found.Size,
-    /** Set by ENV in this image, not by the base. */
-    env: names(found.Config.Env).filter((name) => !known.has(name) && name !== "PATH"),
-    exposed: Object.keys(found.Config.ExposedPorts ?? {}).map((port) => Number.parseInt(port, 10)),
-  };
-}
-
-type Seen = {
-  failed: Extract<Line, { type: "failed" }> | null;
-  /** The first process ended, and what it said last. */
-  died: string | null;
-  late: boolean;
-  agentExit: number | null;
-  services: Extract<Line, { type: "service" }>[];
-  dead: Extract<Line, { type: "service" }>[];
-  probed: Probed | null;
-  startedMs: number | null;
-  prebootMs: number | null;
-  readyMs: number | null;
-};
-
-const nothingSeen: Seen = {
-  failed: null,
-  died: null,
-  late: false,
-  agentExit: 0,
-  services: [],
-  dead: [],
-  probed: null,
-  startedMs: null,
-  prebootMs: null,
-  readyMs: null,
-};
-
 async function runOnce(
   docker: Docker,
   image: string,
@@ -201,23 +100,25 @@ async function runOnce(
       memoryBytes: options.memoryBytes,
       pids: 1024,
     });
-    const beganAt = Date.now();
+    const beganAt = systemClock.now();
     const started = await startContainer(docker, spec);
     container = started.container;
-    const startedMs = Date.now() - beganAt;
+    const startedMs = systemClock.now() - beganAt;
     const carrier = await openTunnel(container).catch(() => null);
     const rules = { mode: "locked" as const, machine: [], repository: [], forge: "github.com" };
     const noToken = () => Promise.reject(new Error("a check has no credential"));
-    const hub = createHub(
+    const github = createGitHubProxy(
       "https://api.github.com",
       { repository: "trimo/check", branch, issue: null },
       noToken,
       () => false,
       systemClock,
     );
-    const doors = { gate, hub, model: null, tells: createTells(0, () => {}), memory: null };
-    const on = { pushed: () => {}, attempt: () => {} };
-    const gateway = carrier && openGateway(carrier, doors, rules, on);
+    const messages = new Messages(systemClock, 0, () => {});
+    const endpoints = { gate, github, model: null, messages, sessionFiles: null };
+
+    const on = { pushed: () => {}, connection: () => {} };
+    const gateway = carrier && openGateway(carrier, endpoints, rules, on);
     started.hand(JSON.stringify(taskOf(sha, options)));
     try {
       const limitMs = options.prebootSeconds * 1_000 + slackMs;
@@ -280,13 +181,13 @@ async function toItsEnd(
   limitMs: number,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const until = Date.now() + limitMs;
+  const until = systemClock.now() + limitMs;
   let gone = false;
   void waitForEnd(container).then(
     () => (gone = true),
     () => (gone = true),
   );
-  while (!gone && Date.now() < until) {
+  while (!gone && systemClock.now() < until) {
     const journal = await readFileOf(container, places.journal);
     if (/"type":"end"/.test(journal.toString("utf8"))) return false;
     if (signal.aborted) throw signal.reason;
@@ -321,144 +222,4 @@ async function read(container: Container, beganAt: number, late: boolean): Promi
     prebootMs: booted && cloning ? booted.at - cloning : cloning && agent ? 0 : null,
     readyMs: agent ? agent - beganAt : null,
   };
-}
-
-function judge(about: About, seen: Seen, options: CheckOptions): Finding[] {
-  if (seen === nothingSeen) return [];
-  const findings: Finding[] = [];
-  const fail = (code: string, what: string, mend: string) =>
-    findings.push({ level: "fail", code, what, mend });
-  const warn = (code: string, what: string, mend: string) =>
-    findings.push({ level: "warn", code, what, mend });
-  if (seen.died !== null)
-    fail(
-      "start",
-      `The container ended at once: ${seen.died.trim().slice(-500)}`,
-      startMend(seen.died),
-    );
-  if (seen.late)
-    fail("late", "It did not come to its end in time.", "Does preboot.sh wait for something?");
-  if (seen.failed) fail(seen.failed.code, seen.failed.detail.slice(-1_500), mendOf(seen.failed));
-  for (const { name, tail } of seen.dead)
-    fail(
-      "service_died",
-      `The service ${name} ended after preboot had returned.\n${tail.slice(-800)}`.trim(),
-      "Keep it in the foreground of its start-service line, and look at its log above.",
-    );
-  const { probed } = seen;
-  if (!probed) {
-    if (findings.length === 0)
-      fail(
-        "agent",
-        `The agent's shell ended with exit ${seen.agentExit}.`,
-        "Is bash a real bash, and /etc/profile.d in order?",
-      );
-    return findings;
-  }
-  judgeProbe(probed, about, fail, warn);
-  const slow = options.prebootSeconds * 1_000 * 0.5;
-  if ((seen.prebootMs ?? 0) > slow)
-    warn(
-      "slow",
-      `Preboot took ${((seen.prebootMs ?? 0) / 1000).toFixed(0)} s, more than half of what it may.`,
-      "Do in the Dockerfile what need not be done at each start.",
-    );
-  return findings;
-}
-
-type Say = (code: string, what: string, mend: string) => void;
-
-function judgeProbe(probed: Probed, about: About, fail: Say, warn: Say) {
-  if (probed.uid !== 1000)
-    fail(
-      "user",
-      `The agent runs as uid ${probed.uid}.`,
-      "Leave the user agent as the base has it: uid and gid 1000.",
-    );
-  if (probed.capabilities !== 0n)
-    fail(
-      "capabilities",
-      "The agent has capabilities.",
-      "Remove what sets them; the base gives none.",
-    );
-  if (!probed.homeWritable)
-    fail(
-      "home",
-      `The agent cannot write to its HOME, ${probed.home}.`,
-      "In the Dockerfile, last: RUN chown -R agent:agent /home/agent",
-    );
-  if (!probed.workspaceWritable)
-    fail(
-      "workspace",
-      "The agent cannot write to /workspace.",
-      "Do not change /workspace in the image: it is a volume.",
-    );
-  if (!probed.tmpWritable) fail("tmp", "The agent cannot write to /tmp.", "RUN chmod 1777 /tmp");
-  for (const path of probed.rootWritable)
-    fail(
-      "writable",
-      `The agent can write to ${path}, which root trusts.`,
-      `RUN chown -R root:root ${path} && chmod -R go-w ${path}`,
-    );
-  const silent = about.exposed.filter((port) => !probed.ports.includes(port) && port !== 3128);
-  for (const port of silent)
-    fail(
-      "service_down",
-      `Nothing answers on port ${port}, which the image EXPOSEs, after preboot has returned.`,
-      `Start it in preboot.sh: start-service NAME --port ${port} -- COMMAND`,
-    );
-  const lost = about.env.filter((name) => !probed.env.includes(name));
-  if (lost.length > 0)
-    warn(
-      "env",
-      `ENV sets ${lost.join(", ")}, which the agent does not see: the switch of the user clears it.`,
-      `Say it in /etc/profile.d as well: RUN echo 'export ${lost[0]}=…' > /etc/profile.d/image.sh`,
-    );
-  if (!probed.git.startsWith("/opt/trimo/bin"))
-    fail(
-      "git",
-      `The agent's git is ${probed.git || "missing"}, not Trimo's: its commits would be pushed late.`,
-      "Keep /opt/trimo/bin first in the PATH that /etc/profile.d sets.",
-    );
-  judgeAgents(probed, warn);
-  if (probed.setuid.length > 0)
-    warn(
-      "setuid",
-      `${probed.setuid.join(", ")} ${probed.setuid.length === 1 ? "is" : "are"} setuid and will not work: the agent cannot gain rights.`,
-      "Do what needs root in the Dockerfile or in preboot.sh.",
-    );
-  if (probed.dockerSocket)
-    warn(
-      "docker",
-      "There is a Docker socket in the image.",
-      "A run has none; services belong into preboot.sh.",
-    );
-}
-
-function judgeAgents({ agents }: Probed, warn: Say) {
-  for (const { name } of agents.filter(({ version }) => !version))
-    warn(
-      "agent_version",
-      `The agent ${name} is there and does not tell its version.`,
-      `Does \`${name} --version\` run in it? Install it again: RUN /opt/trimo/sbin/install-agent ${name}`,
-    );
-}
-
-function startMend(said: string): string {
-  if (/exec format error/i.test(said))
-    return "It is made for another kind of processor: build it here.";
-  return `Start its Dockerfile with FROM ${baseImage} and leave /opt/trimo as it is.`;
-}
-
-function mendOf({ code, detail }: { code: string; detail: string }): string {
-  if (/not executable/.test(detail)) return "RUN chmod 755 /opt/trimo/preboot.sh";
-  if (/no network while services start/.test(detail))
-    return "Fetch it in the Dockerfile, so that it lies in the image.";
-  if (/did not end within/.test(detail))
-    return "A service in the foreground keeps it: start it with `start-service NAME --port PORT -- COMMAND`.";
-  if (/3128/.test(detail) && /in use/i.test(detail))
-    return "Port 3128 is the gateway's: give the service another.";
-  if (code === "image_broken")
-    return `Start the Dockerfile with FROM ${baseImage}; install what is missing.`;
-  return "Mend preboot.sh, build the image again, and check it again.";
 }

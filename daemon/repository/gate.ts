@@ -142,7 +142,7 @@ export async function commitsBetween(
     .map((line) => ({ sha: line.slice(0, 40), subject: line.slice(41, 41 + 200) }));
 }
 
-export type Pushed = "pushed" | "moved" | { refused: string } | { unreachable: string };
+export type PushResult = "pushed" | "moved" | { refused: string } | { unreachable: string };
 
 /** Forward to GitHub, never by force. */
 export async function pushOn(
@@ -151,7 +151,7 @@ export async function pushOn(
   token: string,
   sha: string,
   branch: string = gate.branch,
-): Promise<Pushed> {
+): Promise<PushResult> {
   try {
     await gitIn(
       gate.folder,

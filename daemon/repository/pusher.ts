@@ -1,13 +1,34 @@
 import { backoffMs, type Clock } from "../../app/protocol/clock.ts";
-import type { Fact } from "../../app/protocol/wire.ts";
-import { commitsBetween, type Gate, gateHead, type Pushed, pushOn, remoteHead } from "./gate.ts";
+import type { Fact } from "../../app/protocol/event.ts";
+import {
+  commitsBetween,
+  type Gate,
+  gateHead,
+  type PushResult,
+  pushOn,
+  remoteHead,
+} from "./gate.ts";
 
 /** How long the end of a run waits for GitHub to take its commits. */
 const lastPushMsMax = 10 * 60_000;
+const retry = { baseMs: 500, mostMs: 15_000 };
 
-export type Verdict =
+/** Whether GitHub shows the run's commits; `kept`: the branch beside that has them instead, or null. */
+export type PushVerdict =
   | { ok: true; head: string | null }
   | { ok: false; why: "moved" | "refused" | "unreachable"; detail: string; kept: string | null };
+
+export type PusherParts = {
+  gate: Gate;
+  /** The repository's address, without a credential. */
+  url: string;
+  /** The newest commit told of, the newest on GitHub (null: the branch is not there), the run's first. */
+  at: { told: string; onGitHub: string | null; start: string };
+  token: () => Promise<string>;
+  clock: Clock;
+  tell: (fact: Fact) => void;
+  signal: AbortSignal;
+};
 
 /**
  * Takes each state of the gate's branch on to GitHub, one push at a time, the newest first. A branch
@@ -23,19 +44,11 @@ export class Pusher {
   #told: string;
   #start: string;
   #onGitHub: string | null;
-  #stopped: Exclude<Pushed, "pushed"> | null = null;
+  #stopped: Exclude<PushResult, "pushed"> | null = null;
   #working: Promise<void> = Promise.resolve();
   #signal: AbortSignal;
 
-  constructor(
-    gate: Gate,
-    url: string,
-    at: { told: string; onGitHub: string | null; start: string },
-    token: () => Promise<string>,
-    clock: Clock,
-    tell: (fact: Fact) => void,
-    signal: AbortSignal,
-  ) {
+  constructor({ gate, url, at, token, clock, tell, signal }: PusherParts) {
     this.#gate = gate;
     this.#url = url;
     this.#told = at.told;
@@ -82,7 +95,7 @@ export class Pusher {
     this.#tell({ type: "pushed", sha: head });
   }
 
-  async #push(sha: string, branch?: string): Promise<Pushed> {
+  async #push(sha: string, branch?: string): Promise<PushResult> {
     try {
       return await pushOn(this.#gate, this.#url, await this.#token(), sha, branch);
     } catch (error) {
@@ -91,7 +104,7 @@ export class Pusher {
   }
 
   /** Everything on GitHub and seen there, or why not; `beside` is the branch that keeps the work then. */
-  async finish(beside: string): Promise<Verdict> {
+  async finish(beside: string): Promise<PushVerdict> {
     const until = this.#clock.now() + lastPushMsMax;
     for (let tries = 0; ; tries++) {
       this.nudge();
@@ -99,11 +112,11 @@ export class Pusher {
       const verdict = await this.#verdict(beside);
       const again = !verdict.ok && verdict.why === "unreachable" && this.#clock.now() < until;
       if (!again || this.#signal.aborted) return verdict;
-      await this.#clock.sleep(backoffMs(tries, 500, 15_000, Math.random()), this.#signal);
+      await this.#clock.sleep(backoffMs(this.#clock, tries, retry), this.#signal);
     }
   }
 
-  async #verdict(beside: string): Promise<Verdict> {
+  async #verdict(beside: string): Promise<PushVerdict> {
     const stopped = this.#stopped;
     if (stopped === null && !this.changed) return { ok: true, head: this.#onGitHub };
     if (stopped === null) return await this.#seen();
@@ -115,7 +128,7 @@ export class Pusher {
   }
 
   /** Believed only when GitHub itself shows the commit. */
-  async #seen(): Promise<Verdict> {
+  async #seen(): Promise<PushVerdict> {
     try {
       const head = await remoteHead(this.#gate, this.#url, await this.#token());
       if (head === this.#told) return { ok: true, head };

@@ -2,8 +2,11 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../app/protocol/clock.ts";
-import type { Fact, Job, Settle } from "../../app/protocol/wire.ts";
+import type { Fact } from "../../app/protocol/event.ts";
+import type { Job } from "../../app/protocol/job.ts";
+import type { Settle } from "../../app/protocol/settle.ts";
 import type { Task } from "../../images/base/task.ts";
+import { type Agent, type Api, apiOf } from "../agent-settings.ts";
 import {
   type Adapter,
   type Launch,
@@ -12,8 +15,8 @@ import {
   type Reader,
   type Spent,
 } from "../agents/adapter.ts";
+import { adapterOf } from "../agents/adapters.ts";
 import { agentsWithSession, findSession, forgetSession, keepSession } from "../agents/sessions.ts";
-import { type Agent, type Api, adapterOf, apiOf } from "../agents/settings.ts";
 import type { Config } from "../config.ts";
 import {
   type Credential,
@@ -22,24 +25,25 @@ import {
   homePath,
   isSubscription,
 } from "../gateway/credential.ts";
-import type { Attempt } from "../gateway/egress.ts";
+import type { Connection } from "../gateway/egress.ts";
 import { Meter } from "../gateway/meter.ts";
-import { baseUrlOf, type Cut, createModel, type Model } from "../gateway/model/proxy.ts";
-import type { Memory } from "../gateway/session-transfer.ts";
+import { createModel, type LimitHit, type Model } from "../gateway/model/model.ts";
+import { baseUrlOf } from "../gateway/model/routes.ts";
+import type { SessionFiles } from "../gateway/session-transfer.ts";
 import type { Outbox } from "../server/outbox.ts";
 import { PlanError } from "./plan.ts";
 import type { Plan } from "./run-record.ts";
 
-// What a run's agent has around it: the key it never sees, the meter, its memory, and who reads its
-// output.
+// What a run's agent has around it: the key it never sees, the meter, the files of its session, and
+// who reads its output.
 
 const loginBytesMax = 256 * 1024;
 
-export type Harness = {
+export type AgentSetup = {
   /** Null: the agent has no model, or a login of its own. */
   model: Model | null;
   meter: Meter;
-  memory: Memory;
+  sessionFiles: SessionFiles;
   reader: Reader & {
     /** The agent begins a session after all. */
     forget(): void;
@@ -57,46 +61,47 @@ type Parts = {
   clock: Clock;
 };
 
-type On = { attempt: (attempt: Attempt) => void; cut: (cut: Cut) => void };
+/** Who is told of the agent's connections, and once, that it has to be ended. */
+type On = { connection: (connection: Connection) => void; limitHit: (limit: LimitHit) => void };
 
 /**
  * Decides once a run how its agent begins, and tells of it: with its session of this pipeline where it
- * lies on this machine, else with what is written of the runs before.
+ * lies on this machine, else with what is written of the runs before. Returns the plan's launch.
  */
-export function chooseSession({ config, job, outbox }: Parts, plan: Plan) {
-  const { agent, settings, launch } = plan;
+export function chooseSession(
+  { config, job, outbox }: Pick<Parts, "config" | "job" | "outbox">,
+  { agent, settings, launch }: Plan,
+): Plan["launch"] {
   if (job.fresh) {
     outbox.add({ type: "session", from: "nothing", why: "a fresh start was asked for" });
-    return;
+    return launch;
   }
   const found = findSession(config.data, job.pipeline, agent, settings.adapter);
   if (found) {
-    // Told when the container has it.
-    launch.resume = found.session;
-    launch.spentBefore = found.spent;
-    // Another machine or agent has worked on it since.
-    launch.stale = found.number < job.number - 1;
-    return;
+    // Told when the container has it. Stale: another machine or agent has worked on it since.
+    const stale = found.number < job.number - 1;
+    return { ...launch, resume: found.session, spentBefore: found.spent, stale };
   }
-  if (!job.handover || settings.adapter === "script") return;
+  if (!job.handoff || settings.adapter === "script") return launch;
   const others = agentsWithSession(config.data, job.pipeline).filter((name) => name !== agent);
   const why =
     others.length > 0
       ? `the session is of ${others.join(" and ")}`
       : "this machine has no session of it";
-  outbox.add({ type: "session", from: "handover", why });
+  outbox.add({ type: "session", from: "handoff", why });
+  return launch;
 }
 
 /**
  * Everything but the container. `again`: for a restarted daemon, whose container is under way with what
  * it was given; a key that is gone since then ends the run only when it is asked for.
  */
-export async function makeHarness(
+export async function makeAgentSetup(
   parts: Parts,
   plan: Plan,
   on: On,
   again: boolean,
-): Promise<Harness> {
+): Promise<AgentSetup> {
   const { config, job, folder, secrets, clock } = parts;
   const { settings, launch } = plan;
   const adapter = adapterOf(settings);
@@ -109,11 +114,7 @@ export async function makeHarness(
   const from = launch.resume
     ? (findSession(config.data, job.pipeline, plan.agent, settings.adapter)?.path ?? null)
     : null;
-  const memory = {
-    key: launch.memoryKey,
-    from,
-    to: join(folder, "memory.tar"),
-  };
+  const sessionFiles = { key: launch.memoryKey, from, to: join(folder, "memory.tar") };
   const begin: Launch = {
     name: plan.agent,
     model: settings.model ?? null,
@@ -127,18 +128,18 @@ export async function makeHarness(
   return {
     model: api && modelFor(parts, plan, on, api, credential, meter),
     meter,
-    memory,
+    sessionFiles,
     reader: forgettable(adapter, launch.resume ? launch.spentBefore : null),
     task: {
       ...words(job, plan, adapter, begin),
-      memory: { key: memory.key, restore: launch.resume !== null, paths: adapter.memory },
+      memory: { key: sessionFiles.key, restore: launch.resume !== null, paths: adapter.memory },
       files,
     },
   };
 }
 
 /** Begun anew when the session could not be put back. */
-function forgettable(adapter: Adapter, resumed: Spent | null): Harness["reader"] {
+function forgettable(adapter: Adapter, resumed: Spent | null): AgentSetup["reader"] {
   let reader = adapter.reader(resumed);
   return {
     read: (line) => reader.read(line),
@@ -151,7 +152,7 @@ function forgettable(adapter: Adapter, resumed: Spent | null): Harness["reader"]
 }
 
 function meterFor({ clock, outbox }: Parts, plan: Plan, on: On, counted: boolean): Meter {
-  const over = (text: string) => on.cut({ code: "budget_spent", text, resetAt: null });
+  const over = (text: string) => on.limitHit({ code: "budget_spent", text, resetAt: null });
   const tell = (fact: Fact) => outbox.add(fact);
   const price = plan.settings.price ?? null;
   return new Meter({ clock, tell, over }, price, plan, counted, lastUsage(outbox));
@@ -197,7 +198,7 @@ function words(job: Job, plan: Plan, adapter: Adapter, begin: Launch) {
 /** A reader from the beginning, for a container that only saves what a dead one left. */
 export const blankReader = ({ settings }: Plan): Reader => adapterOf(settings).reader(null);
 
-export const steers = ({ settings }: Plan): boolean => adapterOf(settings).steers;
+export const acceptsMessages = ({ settings }: Plan): boolean => adapterOf(settings).acceptsMessages;
 
 async function keyOf(read: () => Promise<string | null>, again: boolean): Promise<string | null> {
   try {
@@ -227,8 +228,8 @@ async function loginFiles(
     throw new PlanError("credential_missing", `${settings.login} is too large for a login`);
   for (const [, value = ""] of text.matchAll(/"([^"\\\s]{12,})"/g)) secrets.add(value);
   if (again) return [];
-  const what = "its login lies in the container, where the agent can read it";
-  outbox.add({ type: "notice", text: `${what}: daemon.yml says \`expose: true\`` });
+  const what = "the agent's login is in its container, where the agent can read it";
+  outbox.add({ type: "notice", text: `${what} (daemon.yml says \`expose: true\`)` });
   return [{ path: to, text }];
 }
 
@@ -236,28 +237,29 @@ async function loginFiles(
 function promptOf(job: Job, plan: Plan, resumed: boolean): string {
   const parts = [job.prompt];
   const knows = resumed && !plan.launch.stale;
-  if (!knows && job.handover && !job.fresh) parts.push(job.handover);
-  const whole = parts.join("\n\n") + plan.finding;
+  if (!knows && job.handoff && !job.fresh) parts.push(job.handoff);
+  const whole = parts.join("\n\n") + plan.driftNote;
   if (plan.settings.adapter === "script" || resumed) return whole;
-  return `${whole.trimEnd()}\n\n${manners(job, plan)}\n`;
+  return `${whole.trimEnd()}\n\n${workingInstructions(job, plan)}\n`;
 }
 
-function manners(job: Job, { verify }: Plan): string {
+function workingInstructions(job: Job, { verify }: Plan): string {
   const proof =
     verify.length > 0
-      ? `When you have ended, these are run, and decide: ${verify.map((one) => `\`${one}\``).join(", ")}.`
+      ? `After you finish, these commands run and decide the result: ${verify.map((one) => `\`${one}\``).join(", ")}.`
       : "";
   return [
     "## How you work here",
-    `Nobody watches: you run by yourself, in a container made for this, on the branch \`${job.branch}\`. Commit as you go, in small commits; they are pushed by themselves. Stay on this branch and do not rewrite it. There is no network but what is allowed: what is refused stays refused. \`gh\` reads this repository's issues, pull requests and checks. ${proof}`.trim(),
-    "When you cannot go on without a person's decision, end with one line `::ask:: your question`.",
+    `You work unattended, in a container made for this run, on the branch \`${job.branch}\`. Commit as you go, in small commits; each is pushed for you. Stay on this branch and do not rewrite its history. Only allowed hosts can be reached; a refused connection stays refused. \`gh\` reads this repository's issues, pull requests and checks. ${proof}`.trim(),
+    "If you cannot continue without a decision by a person, end with one line `::ask:: your question`.",
   ].join("\n\n");
 }
 
 /** Dollars are known only by a price, or at the end of an agent that tells them. */
 function sayUnlimited({ outbox }: Parts, { usd, settings }: Plan, api: Api | null) {
   if (usd === null || settings.price || api === null) return;
-  const text = `limits.usd is looked at only when the agent ends: daemon.yml gives no \`price:\` for it`;
+  const text =
+    "limits.usd is checked only when the agent ends, because daemon.yml gives no `price:` for it";
   outbox.add({ type: "notice", text });
 }
 
@@ -268,11 +270,11 @@ function lastUsage(outbox: Outbox): Spent {
   return { inputTokens, cachedTokens, outputTokens, costMicroUsd };
 }
 
-/** The next run's memory; or none, when the agent would not have this one back. */
+/** Keeps the session for the next run; forgets it when the agent would not have it back. */
 export async function settleSession(
   { config, job, clock, outbox }: Parts,
   plan: Plan,
-  { reader, memory, model }: Harness,
+  { reader, sessionFiles, model }: AgentSetup,
   /** Why the agent's work does not count, when it ended by itself. */
   problem: Problem | null,
 ) {
@@ -281,8 +283,8 @@ export async function settleSession(
     return await forgetSession(config.data, job.pipeline, plan.agent);
   const session = reader.session();
   const named = session !== null && /^\w[\w.:-]{0,199}$/.test(session.id);
-  if (!named || silent || !existsSync(memory.to)) return;
-  await keepSession(config.data, memory.to, {
+  if (!named || silent || !existsSync(sessionFiles.to)) return;
+  await keepSession(config.data, sessionFiles.to, {
     pipeline: job.pipeline,
     agent: plan.agent,
     adapter: plan.settings.adapter,

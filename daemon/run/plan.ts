@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { parseDocument } from "yaml";
 import type { FailureCode } from "../../app/protocol/failure.ts";
+import type { Job } from "../../app/protocol/job.ts";
 import { isServed, matchesAny } from "../../app/protocol/pattern.ts";
 import {
   agentsOf,
@@ -9,7 +10,6 @@ import {
   type TrimoYml,
   trimoYmlPath,
 } from "../../app/protocol/trimo-yml.ts";
-import type { Job } from "../../app/protocol/wire.ts";
 import { nothingSpent } from "../agents/adapter.ts";
 import { bytesOf, type Config } from "../config.ts";
 import { baseImage } from "../images/base.ts";
@@ -91,7 +91,7 @@ export function makePlan(
     allow: wishes.egress?.allow ?? [],
     branchSha: fetched.branchSha,
     startSha: fetched.branchSha ?? fetched.defaultSha,
-    finding: "",
+    driftNote: "",
   };
 }
 

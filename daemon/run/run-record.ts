@@ -2,9 +2,10 @@ import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { FailureCode } from "../../app/protocol/failure.ts";
-import { Job, Settle } from "../../app/protocol/wire.ts";
+import { Job } from "../../app/protocol/job.ts";
+import { Settle } from "../../app/protocol/settle.ts";
+import { AgentSettings } from "../agent-settings.ts";
 import { nothingSpent } from "../agents/adapter.ts";
-import { AgentSettings } from "../agents/settings.ts";
 
 /** What a run was decided to be on this machine: from daemon.yml and trimo.yml, never from the app. */
 export const Plan = z.object({
@@ -45,70 +46,123 @@ export const Plan = z.object({
   /** What the container was given to start from. */
   startSha: z.string(),
   /** What the agent is told besides its prompt: how the base has moved on. */
-  finding: z.string().default(""),
+  driftNote: z.string().default(""),
 });
-export type Plan = z.infer<typeof Plan>;
+export type Plan = Readonly<z.infer<typeof Plan>>;
+
+/** Why the daemon itself ended an agent; `resetAt`: when the service gives more, in milliseconds since 1970. */
+const LimitHit = z.object({
+  code: FailureCode,
+  text: z.string(),
+  resetAt: z.number().nullable(),
+});
 
 /** All that a restarted daemon needs to go on with a run. */
-const Known = z.object({
+const CurrentRecord = z.object({
   job: Job,
   plan: Plan.nullable(),
   containerId: z.string().nullable(),
   /** Its container ended before its work did: what is on the volume is to be rescued first. */
   died: z.object({ outOfMemory: z.boolean(), tail: z.string(), rescues: z.number() }).nullable(),
   /** Why the daemon ended the agent itself, by what the model's service said or it has used up. */
-  cut: z
-    .object({ code: FailureCode, text: z.string(), resetAt: z.number().nullable() })
-    .nullable()
-    .default(null),
+  limitHit: LimitHit.nullable(),
   /** GitHub has not taken its commits: the gate is kept. */
   keep: z.boolean(),
   /** How it ended, once that is known: what is left is cleaning up and saying so. */
   end: Settle.nullable(),
 });
-export type Record = z.infer<typeof Known>;
-/** Also one that a Trimo of protocol 3 left: its run goes on. */
-const Record = z.preprocess(upgraded, Known);
+
+export type RunRecord = Readonly<z.infer<typeof CurrentRecord>>;
+
+/** Also one that a Trimo of protocol 3 or 4 left: its run's work is kept. */
+const StoredRecord = z.preprocess(upgraded, CurrentRecord);
+
+type Row = { [key: string]: unknown };
+const isRow = (value: unknown): value is Row => typeof value === "object" && value !== null;
 
 function upgraded(value: unknown): unknown {
-  if (typeof value !== "object" || value === null) return value;
-  const { job, plan, end, ...rest } = value as { [key: string]: unknown };
-  const before = (one: unknown, missing: object) =>
-    typeof one === "object" && one !== null ? { ...missing, ...one } : one;
-  const command = (plan as { command?: unknown } | null)?.command;
+  if (!isRow(value)) return value;
+  const { job, plan, end, cut, ...rest } = value;
   return {
+    limitHit: cut ?? null,
     ...rest,
-    job: before(job, { handover: "", fresh: false }),
-    end: before(end ?? null, { quota: null }),
-    plan: before(plan ?? null, {
-      settings: { adapter: "script", command },
-      launch: {
-        resume: null,
-        newSession: "",
-        stale: false,
-        memoryKey: "",
-        spentBefore: nothingSpent,
-      },
-      tokens: null,
-      usd: null,
-    }),
+    job: isRow(job) ? upgradedJob(job) : job,
+    end: isRow(end) ? { quota: null, ...end } : null,
+    plan: isRow(plan) ? upgradedPlan(plan) : null,
   };
 }
 
+const upgradedJob = ({ handover = "", ...job }: Row) => ({
+  handoff: handover,
+  fresh: false,
+  ...job,
+});
+
+const upgradedPlan = (plan: Row) => ({
+  settings: { adapter: "script", command: plan.command },
+  launch: {
+    resume: null,
+    newSession: "",
+    stale: false,
+    memoryKey: "",
+    spentBefore: nothingSpent,
+  },
+  tokens: null,
+  usd: null,
+  driftNote: plan.finding ?? "",
+  ...plan,
+});
+
+/** The folder of one attempt below the daemon's data folder. */
 export const runFolder = (data: string, run: string, attempt: number): string =>
   join(data, "runs", `${run}-${attempt}`);
 
-/** Whole or not at all: a kill in the middle leaves the one before. */
-export function writeRecord(folder: string, record: Record) {
+/** A record as a run begins, before anything is decided. */
+export const newRecord = (job: Job): RunRecord => ({
+  job,
+  plan: null,
+  containerId: null,
+  died: null,
+  limitHit: null,
+  keep: false,
+  end: null,
+});
+
+/** Writes record.json whole or not at all: a kill in the middle leaves the one before. */
+export function writeRecord(folder: string, record: RunRecord) {
   const path = join(folder, "record.json");
   writeFileSync(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
   renameSync(`${path}.new`, path);
 }
 
+/** The record of an attempt under way: every change is on disk before it returns. */
+export class RecordFile {
+  readonly #folder: string;
+  #current: RunRecord;
+
+  /** `record`: as it lies in the folder already, or null: a new one is written for `job`. */
+  constructor(folder: string, job: Job, record: RunRecord | null) {
+    this.#folder = folder;
+    this.#current = record ?? newRecord(job);
+    if (!record) writeRecord(folder, this.#current);
+  }
+
+  get current(): RunRecord {
+    return this.#current;
+  }
+
+  /** Replaces the record by one with `changes`. */
+  update(changes: Partial<RunRecord>) {
+    const next = { ...this.#current, ...changes };
+    writeRecord(this.#folder, next);
+    this.#current = next;
+  }
+}
+
 type Found = {
   folder: string;
   /** Null: there is none, or it cannot be read. */
-  record: Record | null;
+  record: RunRecord | null;
   /** There is one that cannot be read: its run's work must not be removed. */
   unreadable: boolean;
 };
@@ -127,7 +181,7 @@ export function readRecords(data: string): Found[] {
     const folder = join(runs, name);
     try {
       const text = readFileSync(join(folder, "record.json"), "utf8");
-      return { folder, record: Record.parse(JSON.parse(text)), unreadable: false };
+      return { folder, record: StoredRecord.parse(JSON.parse(text)), unreadable: false };
     } catch (error) {
       const missing = (error as { code?: string }).code === "ENOENT";
       return { folder, record: null, unreadable: !missing };

@@ -1,128 +1,130 @@
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { backoffMs, waitAmong } from "../../app/protocol/clock.ts";
+import type { Hello, HelloAnswer } from "../../app/protocol/hello.ts";
+import type { Job } from "../../app/protocol/job.ts";
+import { RunningState } from "../../app/protocol/running-state.ts";
+import type { StreamMessage } from "../../app/protocol/stream.ts";
 import { protocolVersion } from "../../app/protocol/version.ts";
-import type { Hello, HelloAnswer, Job } from "../../app/protocol/wire.ts";
 import { ServerError } from "../server/client.ts";
-import { forget, type Mode, type Parts, removeBox, runJob, type Wishes } from "./job.ts";
-import { type Record, readRecords, runFolder, writeRecord } from "./run-record.ts";
+import type { Listener } from "../server/connection.ts";
+import { removeContainerAndVolume, removeRunFolder } from "./archive.ts";
+import type { Parts } from "./attempt.ts";
+import { type Mode, runJob } from "./job.ts";
+import { type RunRecord, readRecords, runFolder, writeRecord } from "./run-record.ts";
+import type { Wishes } from "./signals.ts";
 
 /** A free slot asks by itself this often, should a wake-up be lost. */
 const askEveryMs = 20_000;
+const claimRetry = { baseMs: 500, mostMs: 15_000 };
 /** A job that fails inside the daemon is gone on with this often: minutes, as for Docker restarting. */
 const triesMax = 30;
+const jobRetry = { baseMs: 500, mostMs: 15_000 };
 
 const cancelledMax = 1_000;
 
-type Held = {
-  job: Job;
-  cancel: AbortController;
-  /** Woken when somebody has said something to the run. */
-  pokes: (() => void)[];
-  done: Promise<void>;
-};
+type Held = { job: Job; wishes: Wishes; done: Promise<void> };
+
+/** Makes names that nobody else has: a claim's key, or this start of the daemon. */
+const newKey = (): string => randomBytes(12).toString("base64url");
 
 /** Room for containers: claims runs while there is some, and knows what is under way. */
-export class Slots {
-  #parts: Parts;
-  #held = new Map<string, Held>();
+export class Slots implements Listener {
+  readonly #parts: Parts;
+  readonly #version: string;
+  readonly #held = new Map<string, Held>();
   /** Cancels of attempts that are not here yet, or not any more. */
-  #cancelled = new Set<string>();
-  #draining = new AbortController();
-  #leave = new AbortController();
-  #claiming: Promise<unknown> = Promise.resolve();
-  #wakes: (() => void)[] = [];
-  #version: string;
+  readonly #cancelled = new Set<string>();
+  readonly #leave = new AbortController();
+  readonly #claiming: RunningState;
+  #claim: Promise<unknown> = Promise.resolve();
   /** This start of the daemon, as the app knows it apart from the one before. */
-  #startedAs = newKey();
-  /** Set when a run ended without being settled: only the app can say what to do with it. */
-  #onOrphan: () => void = () => {};
+  readonly #startedAs = newKey();
+  readonly #on: { connected(name: string): void; orphan(): void };
 
-  constructor(parts: Parts, version: string) {
+  /**
+   * `on.connected`: the app has answered a hello. `on.orphan`: a run ended without being settled, and
+   * only the app can say what to do with it.
+   */
+  constructor(
+    parts: Parts,
+    version: string,
+    on: { connected(name: string): void; orphan(): void },
+  ) {
     this.#parts = parts;
     this.#version = version;
-  }
-
-  onOrphan(handler: () => void) {
-    this.#onOrphan = handler;
+    this.#on = on;
+    this.#claiming = new RunningState(parts.clock);
   }
 
   get running(): number {
     return this.#held.size;
   }
-  holds(run: string): boolean {
-    return [...this.#held.values()].some((held) => held.job.run === run);
-  }
 
   /** Claims until drained; asks when woken, when a slot is free again, and now and then. */
-  async claimLoop(signal: AbortSignal) {
-    const { clock, config, log } = this.#parts;
-    const stop = AbortSignal.any([signal, this.#draining.signal]);
+  async claimLoop() {
+    const state = this.#claiming;
     let key = newKey();
-    for (let failures = 0; !stop.aborted; ) {
-      if (this.#held.size >= config.slots) {
-        await waitAmong(this.#wakes, stop);
+    while (state.running) {
+      const seen = state.wakes;
+      if (this.#held.size >= this.#parts.config.slots) {
+        await state.sleepUnlessWoken(seen);
         continue;
       }
-      const woken = waitAmong(this.#wakes, stop);
       try {
-        const claim = this.#claim(key, AbortSignal.any([signal, this.#leave.signal]));
-        this.#claiming = claim.catch(() => {});
+        const claim = this.#claimOnce(key);
+        this.#claim = claim.catch(() => {});
         const found = await claim;
         key = newKey();
-        failures = 0;
-        if (found) continue;
-        const quiet = new AbortController();
-        await Promise.race([woken, clock.sleep(askEveryMs, AbortSignal.any([stop, quiet.signal]))]);
-        quiet.abort();
+        state.succeeded();
+        if (!found) await state.sleepUnlessWoken(seen, askEveryMs);
       } catch (error) {
-        if (stop.aborted) return;
+        if (!state.running) return;
         if (!(error instanceof ServerError)) throw error;
-        failures += 1;
         // The same key again: a claim whose answer was lost is answered with the same job.
-        if (failures === 1) log.warn({ why: error.message }, "cannot claim");
-        await clock.sleep(backoffMs(failures, 500, 15_000, Math.random()), stop);
+        if (state.failures === 0) this.#parts.log.warn({ why: error.message }, "cannot claim");
+        await state.backOff(claimRetry);
       }
     }
   }
 
   /** Whether there was something to do. A drain lets it come to its end: what was granted is done. */
-  async #claim(key: string, signal: AbortSignal): Promise<boolean> {
-    const { job } = await this.#parts.server.claim(key, signal);
+  async #claimOnce(key: string): Promise<boolean> {
+    const { job } = await this.#parts.server.claim(key, this.#leave.signal);
     if (job) this.#start(job, null, "run");
     return job !== null;
   }
 
-  wake() {
-    for (const wake of this.#wakes.splice(0)) wake();
+  /** Takes what the stream says: a wake-up, a cancel, a drain, or that a message waits. */
+  heard(message: StreamMessage) {
+    if (message.type === "wake") return this.#claiming.wake();
+    if (message.type === "cancel") return this.#cancel(message.run, message.attempt);
+    if (message.type === "drain") return void this.drain();
+    if (message.type === "hello") return;
+    const held = this.#held.get(`${message.run}-${message.attempt}`);
+    for (const renewNow of held?.wishes.onMessage ?? []) renewNow();
   }
 
   /** Also one whose claim is just being answered. */
-  cancel(run: string, attempt: number) {
+  #cancel(run: string, attempt: number) {
     const key = `${run}-${attempt}`;
     const held = this.#held.get(key);
-    if (held) return held.cancel.abort();
+    if (held) return held.wishes.cancel.abort();
     if (this.#cancelled.size >= cancelledMax) this.#cancelled.clear();
     this.#cancelled.add(key);
   }
 
-  /** Somebody has said something to a run: its renewal brings it. */
-  tell(run: string, attempt: number) {
-    for (const poke of this.#held.get(`${run}-${attempt}`)?.pokes.splice(0) ?? []) poke();
-  }
-
   /** No new runs; resolves when the last one under way has ended. */
   async drain() {
-    this.#draining.abort();
-    await this.#claiming;
+    this.#claiming.stop();
+    await this.#claim;
     while (this.#held.size > 0)
       await Promise.all([...this.#held.values()].map((held) => held.done));
   }
 
   /** Leaves containers running for the next daemon to find. */
   async leave() {
-    this.#draining.abort();
+    this.#claiming.stop();
     this.#leave.abort();
     await this.drain();
   }
@@ -144,64 +146,66 @@ export class Slots {
     };
   }
 
-  /** What the app wants done with each run we have. */
-  async obey(verdicts: HelloAnswer["verdicts"]) {
+  /** Does what the app wants done with each run we have. */
+  async connected({ verdicts, name }: HelloAnswer) {
     const { docker, config, log } = this.#parts;
-    const records = new Map<string, { folder: string; record: Record }>();
+    const records = new Map<string, { folder: string; record: RunRecord }>();
     for (const { folder, record } of readRecords(config.data))
       if (record) records.set(`${record.job.run}-${record.job.attempt}`, { folder, record });
     for (const { run, attempt, verdict } of verdicts) {
       const key = `${run}-${attempt}`;
       const held = this.#held.get(key);
       if (held) {
-        if (verdict === "cancel") held.cancel.abort();
+        if (verdict === "cancel") held.wishes.cancel.abort();
         continue;
       }
       const known = records.get(key);
       if (!known) continue;
       log.info({ run, attempt, verdict }, "a run of an earlier start");
+      const { folder, record } = known;
       // Nothing has come into the gate yet, so there is nothing to keep.
-      if (verdict === "kill" && !hasGate(known.folder)) {
-        await removeBox(docker, known.record.job, known.record.containerId);
-        await forget(config.data, known.folder, known.record.job);
+      if (verdict === "kill" && !hasGate(folder)) {
+        await removeContainerAndVolume(docker, record.job, record.containerId);
+        await removeRunFolder(config.data, folder, record.job);
         continue;
       }
       const mode = verdict === "rescue" ? "rescue" : verdict === "kill" ? "keep" : "run";
-      const started = this.#start(known.record.job, known.record, mode);
-      if (verdict !== "continue") started.cancel.abort();
+      const started = this.#start(record.job, record, mode);
+      if (verdict !== "continue") started.wishes.cancel.abort();
     }
+    this.#on.connected(name);
   }
 
-  #start(job: Job, before: Record | null, mode: Mode): Held {
+  #start(job: Job, before: RunRecord | null, mode: Mode): Held {
     const key = `${job.run}-${job.attempt}`;
     const cancel = new AbortController();
     if (this.#cancelled.delete(key)) cancel.abort();
-    const pokes: (() => void)[] = [];
-    const wishes = { cancel, leave: this.#leave.signal, pokes };
+    const wishes = { cancel, leave: this.#leave.signal, onMessage: new Set<() => void>() };
     const done = this.#keepAt(job, wishes, before, mode).finally(() => {
       this.#held.delete(key);
-      this.wake();
+      this.#claiming.wake();
       const left = readRecords(this.#parts.config.data).some(
         ({ record }) => record?.job.run === job.run && record.job.attempt === job.attempt,
       );
-      if (left && !this.#leave.signal.aborted) this.#onOrphan();
+      if (left && !this.#leave.signal.aborted) this.#on.orphan();
     });
-    const held = { job, cancel, pokes, done };
+    const held = { job, wishes, done };
     this.#held.set(key, held);
     return held;
   }
 
   /** An error of the daemon's own is not the run's end: from its record it goes on. */
-  async #keepAt(job: Job, wishes: Wishes, before: Record | null, mode: Mode) {
+  async #keepAt(job: Job, wishes: Wishes, before: RunRecord | null, mode: Mode) {
     const { log, clock, config } = this.#parts;
+    const state = new RunningState(clock, wishes.leave);
     let record = before;
     for (let tries = 1; tries <= triesMax; tries++) {
       try {
         return await runJob(this.#parts, job, wishes, record, mode);
       } catch (error) {
         log.error({ err: error, run: job.run, tries }, "a run failed inside the daemon");
-        await clock.sleep(backoffMs(tries, 500, 15_000, Math.random()), wishes.leave);
-        if (wishes.leave.aborted) return;
+        await state.backOff(jobRetry);
+        if (!state.running) return;
         const folder = runFolder(config.data, job.run, job.attempt);
         record = readRecords(config.data).find((row) => row.folder === folder)?.record ?? null;
         if (tries === triesMax - 1 && record) record = givenUp(record, folder, error);
@@ -211,7 +215,7 @@ export class Slots {
 }
 
 /** Nothing helped: the run ends, and its gate is kept for a person to look at. */
-function givenUp(record: Record, folder: string, error: unknown): Record {
+function givenUp(record: RunRecord, folder: string, error: unknown): RunRecord {
   const detail = `The run's commits are kept on the machine. ${String(error)}`.slice(0, 1_000);
   const end = {
     attempt: record.job.attempt,
@@ -228,5 +232,3 @@ function givenUp(record: Record, folder: string, error: unknown): Record {
 }
 
 const hasGate = (folder: string): boolean => existsSync(join(folder, "gate.git", "HEAD"));
-
-const newKey = (): string => randomBytes(12).toString("base64url");

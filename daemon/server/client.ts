@@ -1,21 +1,13 @@
-import { z } from "zod";
-import {
-  ClaimAnswer,
-  type Events,
-  EventsAnswer,
-  type Hello,
-  HelloAnswer,
-  Refusal,
-  RenewAnswer,
-  type Settle,
-  TokenAnswer,
-  type TokenPurpose,
-} from "../../app/protocol/wire.ts";
+import type { z } from "zod";
+import { down } from "../../app/protocol/down.ts";
+import type { Refusal } from "../../app/protocol/refusal.ts";
+import type { TokenPurpose } from "../../app/protocol/token.ts";
+import type { up } from "../../app/protocol/up.ts";
 
 /** The app did not do what was asked. */
 export class ServerError extends Error {
-  /** `unreachable` when no answer came, else what the app said. */
-  readonly code: z.infer<typeof Refusal>["code"] | "unreachable" | "broken";
+  /** `unreachable` when no answer came, `broken` when it is not understood, else what the app said. */
+  readonly code: Refusal["code"] | "unreachable" | "broken";
   constructor(code: ServerError["code"], message: string) {
     super(message);
     this.code = code;
@@ -28,17 +20,34 @@ export class ServerError extends Error {
 
 const requestMsMax = 20_000;
 
-/** The app, as the daemon sees it: one method a door. */
-export type Server = ReturnType<typeof connectServer>;
+type Up<Name extends keyof typeof up> = z.infer<(typeof up)[Name]>;
+type Down<Name extends keyof typeof down> = z.infer<(typeof down)[Name]>;
 
-export function connectServer(url: string, token: string) {
+/** The app, as the daemon sees it: one method an endpoint. Each rejects with ServerError. */
+export type Server = {
+  hello(hello: Up<"hello">, signal: AbortSignal): Promise<Down<"hello">>;
+  claim(key: string, signal: AbortSignal): Promise<Down<"claim">>;
+  renew(runId: string, renew: Up<"renew">, signal: AbortSignal): Promise<Down<"renew">>;
+  events(runId: string, events: Up<"events">, signal: AbortSignal): Promise<Down<"events">>;
+  token(
+    runId: string,
+    request: { attempt: number; purpose: TokenPurpose },
+    signal: AbortSignal,
+  ): Promise<Down<"token">>;
+  settle(runId: string, end: Up<"settle">, signal: AbortSignal): Promise<Down<"settle">>;
+  /** The stream of wake-ups; its body ends when the connection does. */
+  stream(signal: AbortSignal): Promise<Response>;
+};
+
+/** Connects to the app at `url`; nothing is asked of it yet. */
+export function connectServer(url: string, token: string): Server {
   const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
-  async function post<T extends z.ZodType>(
+  async function post<Answer extends z.ZodType>(
     path: string,
     body: unknown,
-    answer: T,
+    answer: Answer,
     signal: AbortSignal,
-  ): Promise<z.infer<T>> {
+  ): Promise<z.infer<Answer>> {
     const response = await request(`${url}/api/daemon/${path}`, {
       method: "POST",
       headers,
@@ -50,20 +59,15 @@ export function connectServer(url: string, token: string) {
       throw new ServerError("broken", `${path}: the app's answer is not understood`);
     return parsed.data;
   }
-  const run = (id: string, door: string) => `runs/${id}/${door}`;
+  const run = (id: string, endpoint: string) => `runs/${id}/${endpoint}`;
   return {
-    hello: (hello: Hello, signal: AbortSignal) => post("hello", hello, HelloAnswer, signal),
-    claim: (key: string, signal: AbortSignal) => post("claim", { key }, ClaimAnswer, signal),
-    renew: (id: string, attempt: number, told: number, signal: AbortSignal) =>
-      post(run(id, "renew"), { attempt, told }, RenewAnswer, signal),
-    events: (id: string, events: z.infer<typeof Events>, signal: AbortSignal) =>
-      post(run(id, "events"), events, EventsAnswer, signal),
-    token: (id: string, attempt: number, purpose: TokenPurpose, signal: AbortSignal) =>
-      post(run(id, "token"), { attempt, purpose }, TokenAnswer, signal),
-    settle: (id: string, end: Settle, signal: AbortSignal) =>
-      post(run(id, "settle"), end, z.object({ settled: z.literal(true) }), signal),
-    /** The stream of wake-ups; its body ends when the connection does. */
-    stream: (signal: AbortSignal) => request(`${url}/api/daemon/stream`, { headers, signal }),
+    hello: (hello, signal) => post("hello", hello, down.hello, signal),
+    claim: (key, signal) => post("claim", { key }, down.claim, signal),
+    renew: (id, renew, signal) => post(run(id, "renew"), renew, down.renew, signal),
+    events: (id, events, signal) => post(run(id, "events"), events, down.events, signal),
+    token: (id, wanted, signal) => post(run(id, "token"), wanted, down.token, signal),
+    settle: (id, end, signal) => post(run(id, "settle"), end, down.settle, signal),
+    stream: (signal) => request(`${url}/api/daemon/stream`, { headers, signal }),
   };
 }
 
@@ -79,11 +83,12 @@ async function request(url: string, options: RequestInit): Promise<Response> {
     );
   }
   if (response.ok) return response;
-  const refusal = Refusal.safeParse(await bodyOf(response));
+  const refusal = down.refusal.safeParse(await bodyOf(response));
   if (refusal.success) throw new ServerError(refusal.data.code, refusal.data.error);
   throw new ServerError("broken", `${new URL(url).pathname}: HTTP ${response.status}`);
 }
 
+/** What is no JSON is null, which no answer is. */
 async function bodyOf(response: Response): Promise<unknown> {
   return await response.json().catch(() => null);
 }

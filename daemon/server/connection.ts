@@ -1,60 +1,69 @@
 import { createParser } from "eventsource-parser";
 import type { Logger } from "pino";
-import { backoffMs, type Clock } from "../../app/protocol/clock.ts";
-import { StreamMessage } from "../../app/protocol/wire.ts";
-import type { Slots } from "../run/slots.ts";
+import type { Hello, HelloAnswer } from "../../app/protocol/hello.ts";
+import type { RunningState } from "../../app/protocol/running-state.ts";
+import { StreamMessage } from "../../app/protocol/stream.ts";
 import { type Server, ServerError } from "./client.ts";
 
-/** Three heartbeats of the app's without a byte: the connection is dead. */
+/** Three heartbeats of the app's without a byte: the connection is dead. In milliseconds. */
 const silenceMsMax = 45_000;
+const lookEveryMs = 5_000;
+const reconnect = { baseMs: 250, mostMs: 15_000 };
 
-/** The app refuses this daemon for good: a wrong token, another protocol. */
+/** The app refuses this daemon for good: its token is wrong, or it speaks another protocol. */
 export class RefusedError extends Error {}
 
+/** What is told of the app, and tells it who this daemon is. */
+export type Listener = {
+  hello(): Hello;
+  /** The app is there, and says what becomes of each run this daemon has. */
+  connected(answer: HelloAnswer): Promise<void>;
+  heard(message: StreamMessage): void;
+};
+
+type Parts = { server: Server; listener: Listener; log: Logger };
+
 /**
- * Says hello, obeys what the app says of each run, and listens for wake-ups; again with a jittered
- * pause when the connection ends, until `signal` aborts.
+ * Says hello, hears what the app says of each run, and listens for wake-ups; again with a jittered pause
+ * when the connection ends, until `state` stops.
+ *
+ * @throws RefusedError when the app refuses this daemon for good.
  */
-export async function keepConnection(
-  server: Server,
-  slots: Slots,
-  clock: Clock,
-  log: Logger,
-  signal: AbortSignal,
-  onConnected: (name: string) => void,
-) {
-  for (let failures = 0; !signal.aborted; ) {
+export async function keepConnection({ server, listener, log }: Parts, state: RunningState) {
+  while (state.running) {
     try {
-      const welcome = await server.hello(slots.hello(), signal);
-      await slots.obey(welcome.verdicts);
-      onConnected(welcome.name);
-      failures = 0;
-      await listen(server, slots, clock, signal);
+      await listener.connected(await server.hello(listener.hello(), state.signal));
+      state.succeeded();
+      await listen(server, listener, state);
       log.info("the app closed the stream; connecting again");
     } catch (error) {
-      if (signal.aborted) return;
+      if (!state.running) return;
       if (!(error instanceof ServerError)) throw error;
       if (error.code === "unauthorized" || error.code === "protocol")
         throw new RefusedError(error.message);
-      if (failures === 0) log.warn({ why: error.message }, "not connected; trying again");
+      if (state.failures === 0) log.warn({ why: error.message }, "not connected; trying again");
     }
-    failures += 1;
-    await clock.sleep(backoffMs(failures, 250, 15_000, Math.random()), signal);
+    await state.backOff(reconnect);
   }
 }
 
-async function listen(server: Server, slots: Slots, clock: Clock, outer: AbortSignal) {
+async function listen(server: Server, listener: Listener, state: RunningState) {
+  const { clock } = state;
   const silent = new AbortController();
-  const signal = AbortSignal.any([outer, silent.signal]);
+  const signal = AbortSignal.any([state.signal, silent.signal]);
   const response = await server.stream(signal);
   let heardAt = clock.now();
-  const watch = setInterval(() => {
-    if (clock.now() - heardAt > silenceMsMax) silent.abort();
-  }, 5_000);
+  const watch = async () => {
+    while (!signal.aborted) {
+      await clock.sleep(lookEveryMs, signal);
+      if (clock.now() - heardAt > silenceMsMax) silent.abort();
+    }
+  };
+  const watching = watch();
   const parser = createParser({
     onEvent: ({ data }) => {
       const message = StreamMessage.safeParse(JSON.parse(data));
-      if (message.success) hear(slots, message.data);
+      if (message.success) listener.heard(message.data);
     },
   });
   const decoder = new TextDecoder();
@@ -64,23 +73,10 @@ async function listen(server: Server, slots: Slots, clock: Clock, outer: AbortSi
       parser.feed(decoder.decode(chunk as Uint8Array, { stream: true }));
     }
   } catch (error) {
-    if (outer.aborted) return;
+    if (!state.running) return;
     throw new ServerError("unreachable", `the stream broke: ${String(error)}`);
   } finally {
-    clearInterval(watch);
-  }
-}
-
-function hear(slots: Slots, message: StreamMessage) {
-  switch (message.type) {
-    case "hello":
-    case "wake":
-      return slots.wake();
-    case "cancel":
-      return slots.cancel(message.run, message.attempt);
-    case "tell":
-      return slots.tell(message.run, message.attempt);
-    case "drain":
-      return void slots.drain();
+    silent.abort();
+    await watching;
   }
 }

@@ -1,64 +1,70 @@
-import { backoffMs, type Clock, waitAmong } from "../../app/protocol/clock.ts";
-import type { Tell } from "../../app/protocol/wire.ts";
+import type { Message } from "../../app/protocol/renew.ts";
+import type { RunningState } from "../../app/protocol/running-state.ts";
 import { type Server, ServerError } from "./client.ts";
 
 /** The part of a lease after which it is renewed. */
 const renewAfter = 1 / 6;
-/** Left for stopping the container before the lease ends and somebody else may begin. */
+/** Left for stopping the container before the lease ends and somebody else may begin, in milliseconds. */
 const stopMs = 30_000;
+const retry = { baseMs: 500, mostMs: 5_000 };
 
-/**
- * Renews an attempt's lease until `signal` aborts. `onCancel` when the app wants it stopped; `onLost`
- * when it is no longer ours, or soon will not be.
- */
+/** The attempt whose lease is kept; `leaseMs`: the lease's length in milliseconds. */
+export type Leased = { runId: string; attempt: number; leaseMs: number };
+
+/** What a lease tells of its run. */
+export type LeaseHolder = {
+  /** The app wants the run stopped. */
+  onCancel(): void;
+  /** The attempt is no longer this daemon's, or soon will not be. */
+  onLost(why: string): void;
+  /** The number of the last message that has come; 0: none. */
+  received(): number;
+  onMessages(messages: Message[]): void;
+};
+
+/** Renews an attempt's lease until `state` stops; `state.wake()` renews it at once. */
 export async function keepLease(
   server: Server,
-  clock: Clock,
-  run: { id: string; attempt: number; leaseMs: number },
-  on: {
-    cancel: () => void;
-    lost: (why: string) => void;
-    /** The last tell that was taken over, and where the next ones go. */
-    told: () => number;
-    tell: (fresh: Tell[]) => void;
-  },
-  /** Called to renew at once. */
-  pokes: (() => void)[],
-  signal: AbortSignal,
+  { runId, attempt, leaseMs }: Leased,
+  holder: LeaseHolder,
+  state: RunningState,
 ) {
-  let goodUntil = clock.now() + run.leaseMs;
-  let failures = 0;
-  let timer: NodeJS.Timeout | undefined;
-  // By the clock, not by failed requests: one that hangs would let the lease end meanwhile.
-  const watch = () => {
-    clearTimeout(timer);
-    const left = goodUntil - stopMs - clock.now();
-    timer = setTimeout(() => on.lost("the app did not answer until the lease's end"), left);
-  };
-  watch();
-  signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
-  while (!signal.aborted) {
-    const pause = failures
-      ? backoffMs(failures, 500, 5_000, Math.random())
-      : run.leaseMs * renewAfter;
-    const quiet = new AbortController();
-    const stop = AbortSignal.any([signal, quiet.signal]);
-    await Promise.race([clock.sleep(pause, stop), waitAmong(pokes, stop)]);
-    quiet.abort();
-    if (signal.aborted) return;
-    const askedAt = clock.now();
+  const watched = watchEnd(state, leaseMs, holder);
+  while (state.running) {
+    if (state.failures === 0) await state.sleepUntilWoken(leaseMs * renewAfter);
+    if (!state.running) return;
+    const askedAt = state.clock.now();
     try {
-      const answer = await server.renew(run.id, run.attempt, on.told(), signal);
-      goodUntil = askedAt + answer.leaseMs;
-      failures = 0;
-      watch();
-      if (answer.cancel) on.cancel();
-      if (answer.tell.length > 0) on.tell(answer.tell);
+      const request = { attempt, received: holder.received() };
+      const answer = await server.renew(runId, request, state.signal);
+      watched.goodFor(askedAt + answer.leaseMs);
+      state.succeeded();
+      if (answer.cancel) holder.onCancel();
+      if (answer.messages.length > 0) holder.onMessages(answer.messages);
     } catch (error) {
-      if (signal.aborted) return;
+      if (!state.running) return;
       if (!(error instanceof ServerError)) throw error;
-      if (!error.passing) return on.lost(error.message);
-      failures += 1;
+      if (!error.passing) return holder.onLost(error.message);
+      await state.backOff(retry);
     }
   }
+}
+
+/** Tells when the lease is about to end: by the clock, for a request that hangs would let it end meanwhile. */
+function watchEnd({ clock, signal }: RunningState, leaseMs: number, holder: LeaseHolder) {
+  let renewed = new AbortController();
+  const watch = async (goodUntil: number, current: AbortController) => {
+    const stop = AbortSignal.any([signal, current.signal]);
+    await clock.sleep(goodUntil - stopMs - clock.now(), stop);
+    if (!stop.aborted) holder.onLost("the app did not answer before the lease's end");
+  };
+  void watch(clock.now() + leaseMs, renewed);
+  return {
+    /** The lease holds until then, in milliseconds since 1970. */
+    goodFor(goodUntil: number) {
+      renewed.abort();
+      renewed = new AbortController();
+      void watch(goodUntil, renewed);
+    },
+  };
 }

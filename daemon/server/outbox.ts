@@ -1,11 +1,13 @@
 import { appendFileSync, existsSync, readFileSync, truncateSync } from "node:fs";
 import type { Logger } from "pino";
-import { backoffMs, type Clock, waitAmong } from "../../app/protocol/clock.ts";
-import { Event, eventsPerPostMax, type Fact } from "../../app/protocol/wire.ts";
+import { type Clock, waitAmong } from "../../app/protocol/clock.ts";
+import { Event, eventsPerPostMax, type Fact } from "../../app/protocol/event.ts";
+import type { RunningState } from "../../app/protocol/running-state.ts";
 import { type Server, ServerError } from "./client.ts";
 
 /** Events that come within this time share a request. */
 const gatherMs = 15;
+const retry = { baseMs: 200, mostMs: 10_000 };
 
 /** Of one request, in characters: plans and words of an agent may be long. */
 const batchMax = 1_000_000;
@@ -35,7 +37,7 @@ const factsMax: Partial<Record<Fact["type"], number>> = {
   plan: 300,
   model: 1_500,
   session: 10,
-  told: 100,
+  message: 100,
   stage: 100,
   receipt: 100,
 };
@@ -114,28 +116,35 @@ export class Outbox {
     for (const wake of this.#news.splice(0)) wake();
   }
 
-  /** Sends until aborted. Rejects when the app says this attempt is over. */
-  async send(server: Server, runId: string, attempt: number, signal: AbortSignal) {
-    for (let failures = 0; !signal.aborted; ) {
+  /**
+   * Sends until `state` stops.
+   *
+   * @throws ServerError when the app says this attempt is over.
+   */
+  async send(
+    server: Server,
+    { run, attempt }: { run: string; attempt: number },
+    state: RunningState,
+  ) {
+    while (state.running) {
       if (this.#acknowledged >= this.lastSeq) {
-        await waitAmong(this.#news, signal);
-        await this.#clock.sleep(gatherMs, signal);
+        await waitAmong(this.#news, state.signal);
+        await state.sleep(gatherMs);
         continue;
       }
       const from = this.#acknowledged;
       const batch = fitting(this.#events.slice(from, from + eventsPerPostMax));
       try {
-        const answer = await server.events(runId, { attempt, events: batch }, signal);
+        const answer = await server.events(run, { attempt, events: batch }, state.signal);
         this.#acknowledged = Math.max(answer.acknowledged, 0);
-        failures = 0;
+        state.succeeded();
         for (const wake of this.#news.splice(0)) wake();
       } catch (error) {
-        if (signal.aborted) return;
+        if (!state.running) return;
         if (!(error instanceof ServerError) || !error.passing) throw error;
-        failures += 1;
-        if (failures === 1)
-          this.#log.warn({ run: runId, why: error.message }, "events wait to be sent");
-        await this.#clock.sleep(backoffMs(failures, 200, 10_000, Math.random()), signal);
+        if (state.failures === 0)
+          this.#log.warn({ run, why: error.message }, "events wait to be sent");
+        await state.backOff(retry);
       }
     }
   }

@@ -38,7 +38,7 @@ export type DriverSettings = {
 };
 
 /** The limit at which an agent was ended. */
-export type Cut = "time" | "output" | "memory" | "disk" | "pids";
+export type StopReason = "time" | "output" | "memory" | "disk" | "pids";
 
 /** A line of /var/lib/trimo/journal: what root saw happen; the agent cannot write there. */
 export type Line = { at: number } & (
@@ -50,7 +50,7 @@ export type Line = { at: number } & (
       type: "agent";
       exit: number | null;
       signal: string | null;
-      cut: Cut | null;
+      cut: StopReason | null;
     }
   | { type: "receipt"; index: number; command: string; exit: number; durationMs: number }
   | { type: "notice"; text: string }

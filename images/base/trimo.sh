@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Environment of the agent's login shell. What an image adds to /etc/profile.d/ reaches it as well;
 # what it sets by ENV does not, since the switch of the user clears that.
 PATH="/opt/trimo/bin:/home/agent/.local/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { eq } from "drizzle-orm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { tells } from "../../app/state/schema.ts";
+import { messages } from "../../app/state/schema.ts";
 import { containers, docker, leftovers, until } from "../support/rig.ts";
 import {
   ask,
@@ -182,12 +182,17 @@ describe.each(["claude", "acp"])("what people tell %s while it works", (agent) =
     );
     const one = await until("the event", async () => {
       const [now] = await story(field, repository, issue);
-      return now && factsOf(now, "told").length > 0 ? now : null;
+      return now && factsOf(now, "message").length > 0 ? now : null;
     });
-    const [asked] = await field.db.read.select().from(tells).where(eq(tells.runId, one.run.id));
-    const told = one.facts.find((fact) => fact.type === "told");
+    const [asked] = await field.db.read
+      .select()
+      .from(messages)
+      .where(eq(messages.runId, one.run.id));
+    const told = one.facts.find((fact) => fact.type === "message");
     expect((told?.at ?? Number.NaN) - (asked?.at ?? 0)).toBeLessThan(2_000);
-    expect(factsOf(one, "told")).toMatchObject([{ by: "ben", text: "Mention the moon as well." }]);
+    expect(factsOf(one, "message")).toMatchObject([
+      { by: "ben", text: "Mention the moon as well." },
+    ]);
     await said(field.rig, repository, issue, "**Run 1** ");
     await until("the model to hear of it", () =>
       field.model.seen.some((row) => row.body.includes("Mention the moon as well.")),
@@ -263,7 +268,7 @@ test("a quota that is used up hands over to the next agent of the list at once",
   await said(field.rig, "acme/gemini", issue, "❌ **Run 1**", "quota_reached");
   const next = await said(field.rig, "acme/gemini", issue, "✅ **Run 2**");
   expect(next).toContain("— `codex`");
-  expect(next).toContain("written hand-over");
+  expect(next).toContain("written handoff");
 });
 
 test("a question, a refusal and nothing to do are told as such; a plan is a checklist", async () => {

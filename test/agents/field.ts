@@ -2,10 +2,11 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { and, eq } from "drizzle-orm";
-import { type Database, openDatabase } from "../../app/state/database.ts";
+import type { Database } from "../../app/state/database.ts";
 import { events, runs } from "../../app/state/schema.ts";
 import { type Model, startModel } from "../support/model/server.ts";
 import { type DaemonYml, docker, type Program, type Rig, startRig, until } from "../support/rig.ts";
+import { openStore } from "../support/store.ts";
 
 // A rig with real agents in an image, before the scripted model.
 
@@ -102,7 +103,7 @@ export async function startField(names: string[], more: DaemonYml = {}) {
   const start = (): Program => rig.startDaemon("studio", token, yml, env);
   const daemon = start();
   await until("the daemon", () => daemon.output().includes('"connected"'));
-  const db = await openDatabase(`file:${join(rig.folder, "app", "app.db")}`, undefined);
+  const db = await openStore(join(rig.folder, "app", "app.db"));
   return {
     model,
     rig,

@@ -17,11 +17,11 @@ import {
 } from "../../daemon/docker/container.ts";
 import { containerSpec, volumeName } from "../../daemon/docker/container-spec.ts";
 import { createCredential } from "../../daemon/gateway/credential.ts";
-import { type Doors, openGateway } from "../../daemon/gateway/gateway.ts";
-import { createHub } from "../../daemon/gateway/github-reads.ts";
-import { createTells } from "../../daemon/gateway/messages.ts";
+import { type Endpoints, openGateway } from "../../daemon/gateway/gateway.ts";
+import { createGitHubProxy } from "../../daemon/gateway/github-reads.ts";
+import { Messages } from "../../daemon/gateway/messages.ts";
 import { Meter } from "../../daemon/gateway/meter.ts";
-import { createModel } from "../../daemon/gateway/model/proxy.ts";
+import { createModel } from "../../daemon/gateway/model/model.ts";
 import { baseImage } from "../../daemon/images/base.ts";
 
 // What the model gateway costs: a client in a container asks a model through tunnel and gateway, and
@@ -114,24 +114,30 @@ function serveGateways(upstream: string) {
       timeoutMs: 60_000,
       patienceMs: 60_000,
     };
-    const on = { fact, attempt: fact, cut: fact };
+    const on = { fact, connection: fact, limitHit: fact };
     const model = createModel(service, credential, meter, new Set(), systemClock, on);
     const job = { repository: "a/b", branch: "b", issue: null };
-    const hub = createHub(
+    const github = createGitHubProxy(
       "http://127.0.0.1:9",
       job,
       async () => "",
       () => false,
       systemClock,
     );
-    const gate = { folder: "/nonexistent", branch: "b" } as unknown as Doors["gate"];
-    const doors = { gate, hub, model, tells: createTells(0, fact), memory: null };
+    const gate = { folder: "/nonexistent", branch: "b" } as unknown as Endpoints["gate"];
+    const endpoints = {
+      gate,
+      github,
+      model,
+      messages: new Messages(systemClock, 0, fact),
+      sessionFiles: null,
+    };
     const rules = { mode: "locked" as const, machine: [], repository: [], forge: "github.com" };
     const tunnel = ["/opt/trimo/node/bin/node", "/opt/trimo/tunnel.js"];
     const carrier = await openExec(engine.getContainer(id), tunnel);
-    openGateway(carrier as { input: Duplex; output: Duplex }, doors, rules, {
+    openGateway(carrier as { input: Duplex; output: Duplex }, endpoints, rules, {
       pushed: fact,
-      attempt: fact,
+      connection: fact,
     });
     process.send?.({ open: id });
   });

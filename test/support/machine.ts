@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
+import type { Fact } from "../../app/protocol/event.ts";
+import type { Job } from "../../app/protocol/job.ts";
+import type { Settle } from "../../app/protocol/settle.ts";
 import { protocolVersion } from "../../app/protocol/version.ts";
-import type { Fact, Job, Settle } from "../../app/protocol/wire.ts";
 
 /** A daemon's side of the door, spoken by a test: no container, only what one would report. */
 export class Machine {
@@ -40,13 +42,13 @@ export class Machine {
   }
 
   /** Claims until there is something to do. */
-  async work(agent = "hello", steers = false): Promise<Job> {
+  async work(agent = "hello", acceptsMessages = false): Promise<Job> {
     for (let tries = 0; tries < 800; tries++) {
       const job = await this.claim();
       if (job) {
         const image = "trimo/base:bookworm";
         const limits = { cpus: 1, memoryBytes: 2 ** 29, minutes: 5 };
-        await this.tell(job, { type: "started", agent, image, ...limits, steers });
+        await this.tell(job, { type: "started", agent, image, ...limits, acceptsMessages });
         await this.tell(job, { type: "stage", stage: "agent" });
         return job;
       }

@@ -5,14 +5,15 @@ import { join } from "node:path";
 import { pino } from "pino";
 import { expect } from "vitest";
 import { readConfig } from "../../app/config.ts";
-import { enroll } from "../../app/daemons/routes.ts";
+import { enroll } from "../../app/daemons/enroll.ts";
 import { startApp } from "../../app/main.ts";
-import type { Job, Settle } from "../../app/protocol/wire.ts";
-import { openDatabase } from "../../app/state/database.ts";
+import type { Job } from "../../app/protocol/job.ts";
+import type { Settle } from "../../app/protocol/settle.ts";
 import { parseCommand } from "../../app/text/command.ts";
 import { startStandIn } from "./github/standin.ts";
 import { Machine } from "./machine.ts";
 import { quick, until } from "./rig.ts";
+import { openStore } from "./store.ts";
 
 // The app in this process before the stand-in; daemons are spoken by the test, without containers.
 
@@ -33,7 +34,7 @@ export async function startTalk(repositories: Record<string, string | null>) {
   const app = await startApp(readConfig(env as never), log);
   const url = `http://127.0.0.1:${app.port}`;
   github.deliverTo(url);
-  const db = await openDatabase(`file:${join(folder, "app.db")}`, undefined);
+  const db = await openStore(join(folder, "app.db"));
 
   async function setTrimoYml(fullName: string, text: string) {
     const path = ".github/trimo.yml";
@@ -50,7 +51,8 @@ export async function startTalk(repositories: Record<string, string | null>) {
     url,
     setTrimoYml,
     async machine(name: string, slots: number, agents = ["hello"]) {
-      const token = await enroll(db, Date.now(), name, null, randomBytes(9).toString("hex"));
+      const secret = randomBytes(9).toString("hex");
+      const token = await enroll(db, { name, account: null, secret });
       const machine = new Machine(url, name, String(token));
       await machine.hello(slots, agents);
       return machine;

@@ -136,9 +136,9 @@ const green = () => rig.github.checks(repository).filter((row) => row.conclusion
 
 /** The issues in the order in which the app heard of their labels. */
 async function intentsInOrder(): Promise<number[]> {
-  const { openDatabase } = await import("../../app/state/database.ts");
+  const { openStore } = await import("../support/store.ts");
   const { runs, pipelines } = await import("../../app/state/schema.ts");
-  const db = await openDatabase(`file:${rig.folder}/app/app.db`, undefined);
+  const db = await openStore(`${rig.folder}/app/app.db`);
   const rows = await db.read
     .select()
     .from(runs)

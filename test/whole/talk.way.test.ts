@@ -1,7 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openDatabase } from "../../app/state/database.ts";
 import { leases } from "../../app/state/schema.ts";
 import {
   containers,
@@ -12,6 +11,7 @@ import {
   startRig,
   until,
 } from "../support/rig.ts";
+import { openStore } from "../support/store.ts";
 
 // Talking to Trimo with real containers: a pipeline's whole story, and cancelling at every stage.
 
@@ -226,7 +226,7 @@ test("a machine that comes back after another has gone on with its pipeline keep
   await until("its second file", () => boxes().some((id) => has(id, "/workspace/TWO")));
   await daemon.kill("SIGKILL");
   // Its lease ends: two minutes that a test need not wait.
-  const db = await openDatabase(`file:${rig.folder}/app/app.db`, undefined);
+  const db = await openStore(`${rig.folder}/app/app.db`);
   await db.write((tx) => tx.update(leases).set({ expiresAt: 1 }));
   db.close();
   await said(other, issue, "💔 **Run 1**");

@@ -1,99 +1,19 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { request as ask, type Dispatcher, EnvHttpProxyAgent } from "undici";
-import type { Clock } from "../../../app/protocol/clock.ts";
 import type { FailureCode } from "../../../app/protocol/failure.ts";
-import type { Fact } from "../../../app/protocol/wire.ts";
 import { refusalCode } from "../../agents/facts.ts";
-import type { Api } from "../../agents/settings.ts";
 import { redact } from "../../redact.ts";
-import { type Credential, CredentialError } from "../credential.ts";
-import type { Attempt } from "../egress.ts";
-import type { Meter } from "../meter.ts";
+import { CredentialError } from "../credential.ts";
 import { AnswerTap } from "./answer-tap.ts";
+import { headersBack, headersFor } from "./headers.ts";
+import type { Model, ModelSettings } from "./model.ts";
+import { end, failed } from "./patience.ts";
 import { resetOf } from "./quota.ts";
+import { addresses, isGenerating, target } from "./routes.ts";
 
-// The one model of a run. An agent speaks to http://127.0.0.1:3128/model/NAME with a placeholder for a
-// key; the key is put on here, on the way out of the machine, and only for what a model is asked.
-// Both ways are streamed as they come.
-
-/** In a row, before it is taken for an answer. Another key may come of a command in between. */
-const refusedMax = 2;
-const unknownMax = 2;
-const failuresMax = 20;
-/** A limit that ends sooner is left to the agent's own patience. */
-const soonMs = 60_000;
 const errorBytesMax = 64 * 1024;
 const requestBytesMax = 64 * 2 ** 20;
 const problemMax = 300;
-
-export type Cut = { code: FailureCode; text: string; resetAt: number | null };
-
-export type ModelSettings = {
-  name: string;
-  api: Api;
-  /** Without a slash at its end. */
-  baseUrl: string;
-  timeoutMs: number;
-  /** How long nothing but failures is put up with: the agents retry by themselves, some without end. */
-  patienceMs: number;
-};
-
-export type Model = ReturnType<typeof createModel>;
-
-/** `cut` is called once, when the agent is to be ended: more requests would lead nowhere. */
-export function createModel(
-  settings: ModelSettings,
-  credential: Credential,
-  meter: Meter,
-  secrets: Set<string>,
-  clock: Clock,
-  on: { fact: (fact: Fact) => void; attempt: (attempt: Attempt) => void; cut: (cut: Cut) => void },
-) {
-  return {
-    settings,
-    credential,
-    meter,
-    secrets,
-    clock,
-    on,
-    /** Requests that were answered, well or not. */
-    answered: 0,
-    failing: null as null | { since: number; count: number; cut: Cut },
-    ended: null as Cut | null,
-    /** Another key was found for one that was refused. */
-    renewed: false,
-  };
-}
-
-/** Whose addresses a model has; everything else of a service is not the agent's. */
-const addresses: Record<Api, { method: string; path: RegExp }[]> = {
-  anthropic: [
-    { method: "POST", path: /^\/v1\/messages(\/count_tokens)?$/ },
-    { method: "GET", path: /^\/v1\/models(\/[\w.:@-]+)?$/ },
-  ],
-  openai: [
-    {
-      method: "POST",
-      path: /^\/v1\/(responses|responses\/compact|chat\/completions|completions|embeddings)$/,
-    },
-    { method: "GET", path: /^\/v1\/models(\/[\w.:@/-]+)?$/ },
-  ],
-  gemini: [
-    {
-      method: "POST",
-      path: /^\/v1(?:alpha|beta)?\/models\/[\w.-]+:(generateContent|streamGenerateContent|countTokens|embedContent|batchEmbedContents)$/,
-    },
-    { method: "GET", path: /^\/v1(?:alpha|beta)?\/models(\/[\w.-]+)?$/ },
-  ],
-};
-
-const defaultBase: Record<Api, string> = {
-  anthropic: "https://api.anthropic.com",
-  openai: "https://api.openai.com/v1",
-  gemini: "https://generativelanguage.googleapis.com",
-};
-export const baseUrlOf = (api: Api, own: string | undefined): string =>
-  (own ?? defaultBase[api]).replace(/\/+$/, "");
 
 /** One connection pool for all runs; a proxy of this machine's environment is gone through. */
 let pool: Dispatcher | null = null;
@@ -114,7 +34,7 @@ export async function serveModel(model: Model, request: IncomingMessage, respons
   );
   if (!known) {
     const host = `${new URL(settings.baseUrl).host}${path}`.slice(0, 300);
-    on.attempt({ host, allowed: false, reason: "not what a model is asked" });
+    on.connection({ host, allowed: false, reason: "not what a model is asked" });
     return refuse(
       model,
       response,
@@ -133,10 +53,6 @@ export async function serveModel(model: Model, request: IncomingMessage, respons
   await forward(model, request, response, asked);
 }
 
-/** Whether a model speaks: what only counts or lists says nothing of how the model is. */
-const isGenerating = (path: string): boolean =>
-  /\/(messages|responses|completions)$|enerateContent$/.test(path);
-
 /** Undefined: there is none, and the agent has been told. */
 async function keyOf(model: Model, response: ServerResponse): Promise<string | null | undefined> {
   try {
@@ -148,41 +64,6 @@ async function keyOf(model: Model, response: ServerResponse): Promise<string | n
     return undefined;
   }
 }
-
-/** A base URL of OpenAI's kind ends with its /v1. */
-function target({ api, baseUrl }: ModelSettings, path: string, query: URLSearchParams): string {
-  const rest = api === "openai" ? path.replace(/^\/v1/, "") : path;
-  for (const name of ["key", "api_key", "access_token"]) query.delete(name);
-  return `${baseUrl}${rest}${query.size > 0 ? `?${query}` : ""}`;
-}
-
-/** What an agent sends and nobody outside is to see, and what belongs to one connection. */
-const kept =
-  /^(?:authorization|x-api-key|x-goog-api-key|api-key|cookie|host|connection|keep-alive|transfer-encoding|te|trailer|upgrade|expect|accept-encoding|forwarded|x-forwarded-.*|proxy-.*|openai-organization|openai-project|x-goog-user-project)$/;
-const keptBack =
-  /^(?:set-cookie|connection|keep-alive|transfer-encoding|trailer|upgrade|proxy-.*|alt-svc|openai-organization)$/;
-
-function headersFor(
-  api: Api,
-  request: IncomingMessage,
-  key: string | null,
-): Record<string, string> {
-  const headers: Record<string, string> = {};
-  for (const [name, value] of Object.entries(request.headers))
-    if (value !== undefined && !kept.test(name)) headers[name] = String(value);
-  // Its answer is looked at on the way.
-  headers["accept-encoding"] = "identity";
-  if (key === null) return headers;
-  if (api === "gemini") headers["x-goog-api-key"] = key;
-  else if (api === "openai") headers.authorization = `Bearer ${key}`;
-  else if (key.startsWith("sk-ant-oat")) {
-    headers.authorization = `Bearer ${key}`;
-    const known = (headers["anthropic-beta"] ?? "").split(",").filter(Boolean);
-    if (!known.includes(oauthBeta)) headers["anthropic-beta"] = [...known, oauthBeta].join(",");
-  } else headers["x-api-key"] = key;
-  return headers;
-}
-const oauthBeta = "oauth-2025-04-20";
 
 type Asked = { url: string; key: string | null; generates: boolean };
 
@@ -313,14 +194,6 @@ function drained(response: ServerResponse, gone: AbortSignal): Promise<void> {
   });
 }
 
-function headersBack(headers: Record<string, string | string[] | undefined>) {
-  return Object.fromEntries(
-    Object.entries(headers).filter(
-      ([name, value]) => value !== undefined && !keptBack.test(name) && name !== "content-length",
-    ),
-  ) as Record<string, string | string[]>;
-}
-
 /** A refusal in the words of the service's own kind, so that every client can read it. */
 function refuse(model: Model, response: ServerResponse, status: number, why: string) {
   const message = `Trimo: ${why}`;
@@ -345,43 +218,12 @@ function note(
   model.on.fact({ type: "model", status, firstByteMs, durationMs, retry, problem: told });
 }
 
-/** One more failure of the same kind in a row; so many, or of such a kind, that the agent is ended. */
-function failed(model: Model, generates: boolean, cut: Cut) {
-  // That a service lists no models, or counts no tokens, is nothing to end a run for.
-  if (!generates && cut.code !== "credential_refused") return;
-  const now = model.clock.now();
-  const same = model.failing?.cut.code === cut.code ? model.failing : null;
-  model.failing = { since: same?.since ?? now, count: (same?.count ?? 0) + 1, cut };
-  if (isHopeless(model.failing, now, model.settings.patienceMs)) end(model, cut);
-}
-
-/** So many at least, however long they took: between two of them an agent may have worked for an hour. */
-const patientMin = 3;
-
-function isHopeless(
-  { since, count, cut }: NonNullable<Model["failing"]>,
-  now: number,
-  patienceMs: number,
-): boolean {
-  if (cut.code === "credential_refused") return count >= refusedMax;
-  if (cut.code === "model_unknown") return count >= unknownMax;
-  const far = cut.resetAt !== null && cut.resetAt - now > soonMs;
-  if (cut.code === "quota_reached" && far) return true;
-  return count >= failuresMax || (count >= patientMin && now - since > patienceMs);
-}
-
 /** A command may print another one; then the next request has it. Once, until a model has answered. */
 async function hasAnother(model: Model, used: string | null): Promise<boolean> {
   if (used === null || model.renewed) return false;
   const another = await model.credential.refused(used).catch(() => false);
   if (another) model.renewed = true;
   return another;
-}
-
-function end(model: Model, cut: Cut) {
-  if (model.ended) return;
-  model.ended = cut;
-  model.on.cut(cut);
 }
 
 function unreachable(error: unknown, { baseUrl, timeoutMs }: ModelSettings): string {

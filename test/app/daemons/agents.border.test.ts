@@ -1,6 +1,6 @@
 import { eq } from "drizzle-orm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Job } from "../../../app/protocol/wire.ts";
+import type { Job } from "../../../app/protocol/job.ts";
 import { pauses, runs } from "../../../app/state/schema.ts";
 import type { Machine } from "../../support/machine.ts";
 import { until } from "../../support/rig.ts";
@@ -31,16 +31,16 @@ afterAll(async () => await talk.stop());
 const runsOf = async (fullName: string) =>
   await talk.db.read.select().from(runs).where(eq(runs.repository, fullName)).orderBy(runs.number);
 
-async function begun(fullName: string, agent = "claude", steers = false) {
+async function begun(fullName: string, agent = "claude", acceptsMessages = false) {
   const issue = await talk.issue(fullName, "Agents");
   await talk.github.label("ana", fullName, issue, agent === "" ? "trimo" : `trimo:${agent}`);
-  const job = await studio.work(agent || "claude", steers);
+  const job = await studio.work(agent || "claude", acceptsMessages);
   return { issue, job };
 }
 
-const renewed = async (job: Job, told: number) =>
-  (await studio.ask(`runs/${job.run}/renew`, { attempt: job.attempt, told })).body as {
-    tell: { id: number; by: string; text: string }[];
+const renewed = async (job: Job, received: number) =>
+  (await studio.ask(`runs/${job.run}/renew`, { attempt: job.attempt, received })).body as {
+    messages: { id: number; by: string; text: string }[];
   };
 const quota = (job: Job, resetAt: number | null, agents: string[]) =>
   studio.settle(job, {
@@ -55,28 +55,28 @@ describe("/trimo tell", () => {
     const { issue, job } = await begun(at, "claude", true);
     await talk.said(at, issue, "`/trimo tell …` reaches the agent now");
     await talk.github.comment("ben", at, issue, "/trimo tell Mention the moon.\nAnd the sun.");
-    await until("the first", async () => (await renewed(job, 0)).tell.length === 1);
+    await until("the first", async () => (await renewed(job, 0)).messages.length === 1);
     await talk.github.comment("ana", at, issue, "/trimo tell agent=x is a word like any other");
-    const { tell } = await until("both", async () => {
+    const { messages } = await until("both", async () => {
       const answer = await renewed(job, 0);
-      return answer.tell.length === 2 ? answer : null;
+      return answer.messages.length === 2 ? answer : null;
     });
-    expect(tell).toEqual([
+    expect(messages).toEqual([
       { id: 1, by: "ben", text: "Mention the moon.\nAnd the sun." },
       { id: 2, by: "ana", text: "agent=x is a word like any other" },
     ]);
-    expect((await renewed(job, 1)).tell).toMatchObject([{ id: 2 }]);
-    expect((await renewed(job, 2)).tell).toEqual([]);
+    expect((await renewed(job, 1)).messages).toMatchObject([{ id: 2 }]);
+    expect((await renewed(job, 2)).messages).toEqual([]);
     await talk.github.comment("sam", at, issue, "/trimo tell Stop at once");
-    await talk.said(at, issue, "⛔", "`/trimo tell` here needs write permission");
-    expect((await renewed(job, 2)).tell).toEqual([]);
+    await talk.said(at, issue, "⛔", "`/trimo tell` needs write permission here");
+    expect((await renewed(job, 2)).messages).toEqual([]);
     await talk.github.comment("ben", at, issue, "/trimo tell");
-    await talk.said(at, issue, "Say what");
+    await talk.said(at, issue, "Add your message");
     expect(await runsOf(at)).toHaveLength(1);
     // The first was heard, the second not: it is the next run.
-    await studio.tell(job, { type: "told", id: 1, by: "ben", text: "Mention the moon." });
+    await studio.tell(job, { type: "message", id: 1, by: "ben", text: "Mention the moon." });
     await talk.finish(studio, job);
-    await talk.said(at, issue, "What ana said came too late for the agent of run 1", "run 2");
+    await talk.said(at, issue, "Run 1 ended before ana's message arrived", "run 2");
     const next = await studio.work("claude");
     expect(next.prompt).toContain("agent=x is a word like any other");
     expect(next.prompt).not.toContain("Mention the moon");
@@ -93,7 +93,7 @@ describe("/trimo tell", () => {
     await talk.finish(studio, job);
     await talk.finish(studio, await studio.work("codex"));
     await talk.github.comment("ben", at, issue, "/trimo tell And the sun.");
-    await talk.said(at, issue, "No agent is at work here", "run 3");
+    await talk.said(at, issue, "No agent is working here", "run 3");
     await talk.finish(studio, await studio.work("codex"));
   });
 });
@@ -107,7 +107,7 @@ describe("a quota that is used up", () => {
     await talk.github.label("ana", at, other, "trimo:claude");
     await until("the other run", async () => (await runsOf(at)).length === 2);
     await quota(job, Date.now() + 2 * 3_600_000, ["claude"]);
-    await talk.said(at, issue, "❌ **Run 1**", "quota_reached", "Where a run goes on for it");
+    await talk.said(at, issue, "❌ **Run 1**", "quota_reached", "If a follow-up run is queued");
     await talk.said(at, issue, "⏳ **Run 2**", "waiting for quota · starts in about 2 h");
     await talk.said(
       at,
@@ -115,13 +115,15 @@ describe("a quota that is used up", () => {
       "⏳ **Run 1**",
       "The quota of `claude` on `studio` is used up until",
     );
-    const next = (await runsOf(at)).find((run) => run.number === 2);
+    const next = await until("its prompt", async () =>
+      (await runsOf(at)).find((run) => run.number === 2 && run.composed !== null),
+    );
     expect(next).toMatchObject({
       agent: "claude",
-      trigger: "label trimo:claude · quota",
+      origin: { by: "quota", first: { by: "label", label: "trimo:claude" } },
       requestedBy: "ana",
     });
-    expect(next?.prompt).toContain("Go on with what run 1 was asked");
+    expect(next.composed).toContain("Continue what run 1 was asked to do");
     expect(await studio.claim()).toBeNull();
     // Another machine has a key of its own.
     const mini = await talk.machine("mini", 1, ["claude"]);
@@ -143,14 +145,16 @@ describe("a quota that is used up", () => {
     await quota(job, Date.now() + 3_600_000, ["claude"]);
     const next = await studio.work("codex");
     expect(next.agent).toBe("codex");
-    expect(next.handover).toContain("Run 1 (failed, by claude) was asked");
+    expect(next.handoff).toContain("Run 1 (failed, by claude) was asked");
     await talk.said(at, issue, "🔄 **Run 2**", "codex");
     await quota(next, null, ["codex"]);
     await talk.said(at, issue, "⏳ **Run 3**", "waiting for quota");
-    const third = (await runsOf(at)).at(-1);
+    const third = await until("its prompt", async () =>
+      (await runsOf(at)).find((run) => run.number === 3 && run.composed !== null),
+    );
     // One prefix, however often it goes on.
-    expect(third?.prompt.match(/Go on with what run/g)).toHaveLength(1);
-    expect(third?.fallback).toEqual(["claude", "codex"]);
+    expect(third.composed?.match(/Continue what run/g)).toHaveLength(1);
+    expect(third.fallback).toEqual(["claude", "codex"]);
     await talk.github.comment("ben", at, issue, "/trimo cancel");
     await talk.said(at, issue, "⏹️ **Run 3** was cancelled by ben");
     await talk.db.write(async (tx) => void (await tx.delete(pauses)));
@@ -159,7 +163,7 @@ describe("a quota that is used up", () => {
 });
 
 describe("what the agent knows of the runs before", () => {
-  test("a fresh start goes along to the machine, and nothing of a hand-over", async () => {
+  test("a fresh start goes along to the machine, and nothing of a handoff", async () => {
     const at = "fresh/app";
     const { issue, job } = await begun(at);
     await talk.finish(studio, job);
@@ -173,7 +177,7 @@ describe("what the agent knows of the runs before", () => {
       why: "a fresh start was asked for",
     });
     await talk.finish(studio, next);
-    await talk.said(at, issue, "✅ **Run 2**", "knows nothing of the runs before");
+    await talk.said(at, issue, "✅ **Run 2**", "knows nothing of the earlier runs");
   });
 
   test("the machine that had the pipeline last comes first, for a moment; then whoever is there", async () => {
@@ -250,11 +254,6 @@ test("tokens and cost are told per run and per pipeline, a plan as a checklist, 
   });
   expect(pull.body).toContain("$0.62");
   const page = await (await fetch(`${talk.url}/runs/${job.run}`)).text();
-  for (const words of [
-    "Attempts to reach the network",
-    "example.com:443",
-    "kept back",
-    "reproduce it",
-  ])
+  for (const words of ["Network connections", "example.com:443", "refused", "reproduce it"])
     expect(page).toContain(words);
 });

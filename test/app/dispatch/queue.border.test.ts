@@ -5,16 +5,23 @@ import { createClient } from "@libsql/client/sqlite3";
 import { eq, sql } from "drizzle-orm";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { isRefused, settle, takeEvents } from "../../../app/daemons/intake.ts";
-import { endLeases, recoverDeliveries } from "../../../app/dispatch/expire.ts";
-import { claimNext, type Daemon } from "../../../app/dispatch/queue.ts";
-import type { Delivery, GitHub } from "../../../app/github/app.ts";
-import type { Event } from "../../../app/protocol/wire.ts";
+import { takeEvents } from "../../../app/daemons/intake.ts";
+import { settle } from "../../../app/daemons/settle.ts";
+import { isRefused } from "../../../app/daemons/speaks-for.ts";
+import { endExpiredLeases } from "../../../app/dispatch/expire.ts";
+import { claimNext } from "../../../app/dispatch/queue.ts";
+import type { GitHub } from "../../../app/github/app.ts";
+import type { DeliveryAttempt } from "../../../app/github/objects.ts";
+import { recoverDeliveries } from "../../../app/inbound/recover.ts";
+import { type Clock, systemClock } from "../../../app/protocol/clock.ts";
+import type { Event } from "../../../app/protocol/event.ts";
+import type { Settle } from "../../../app/protocol/settle.ts";
+import type { Daemon } from "../../../app/state/daemon.ts";
 import { type Database, openDatabase } from "../../../app/state/database.ts";
-import { newId } from "../../../app/state/identity.ts";
-import { held, leaseMs, renew } from "../../../app/state/lease.ts";
-import { open, record } from "../../../app/state/pipeline.ts";
-import { findRun, move, start } from "../../../app/state/run.ts";
+import { randomIds } from "../../../app/state/identity.ts";
+import { heldLease, leaseMs, renew } from "../../../app/state/lease.ts";
+import { open, recordBase, recordBranch } from "../../../app/state/pipeline.ts";
+import { enqueue, findRun, move } from "../../../app/state/run.ts";
 import { daemons, deliveries } from "../../../app/state/schema.ts";
 import { createWake } from "../../../app/state/wake.ts";
 
@@ -23,14 +30,21 @@ import { createWake } from "../../../app/state/wake.ts";
 let folder: string;
 let db: Database;
 let now: number;
-const clock = { now: () => now, sleep: async () => {} };
+// Only the database sleeps, when another process holds its file: that takes real time.
+const clock: Clock = { ...systemClock, now: () => now };
 const log = pino({ level: "silent" });
-const sweepParts = () => ({ db, github: {} as GitHub, clock, wake: createWake(), log });
+const expireParts = () => ({ db, clock, log });
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "trimo-queue-"));
-  db = await openDatabase(`file:${join(folder, "app.db")}`, undefined);
   now = 1_800_000_000_000;
+  db = await openDatabase({
+    url: `file:${join(folder, "app.db")}`,
+    authToken: undefined,
+    clock,
+    ids: randomIds,
+    wake: createWake(),
+  });
 });
 afterEach(() => {
   db.close();
@@ -39,7 +53,7 @@ afterEach(() => {
 
 async function daemon(name: string, more: Partial<Daemon> = {}): Promise<Daemon> {
   const row = {
-    id: newId(),
+    id: randomIds.next(),
     name,
     tokenHash: name,
     repositories: ["*"],
@@ -52,13 +66,12 @@ async function daemon(name: string, more: Partial<Daemon> = {}): Promise<Daemon>
   if (!found) throw new Error("not stored");
   return found;
 }
-async function pipeline(issue: number, repository = "acme/app") {
+/** A pipeline whose branch is not made yet. */
+async function branchless(issue: number, repository = "acme/app") {
   return await db.write(async (tx) => {
     const row = await open(
       tx,
-      now,
       {
-        id: newId(),
         workspace: 1,
         repository,
         repositoryId: 7,
@@ -68,32 +81,35 @@ async function pipeline(issue: number, repository = "acme/app") {
       },
       {},
     );
-    await record(tx, row.id, {
-      baseSha: "a".repeat(40),
-      openingSha: "b".repeat(40),
-      headSha: "b".repeat(40),
-    });
+    await recordBase(tx, row.id, "a".repeat(40));
     return row;
   });
+}
+async function pipeline(issue: number, repository = "acme/app") {
+  const row = await branchless(issue, repository);
+  const sha = "b".repeat(40);
+  await db.write((tx) =>
+    recordBranch(tx, row.id, { branch: row.branch, openingSha: sha, headSha: sha }),
+  );
+  return row;
 }
 async function run(pipelineId: string, agent: string | null = null, repository = "acme/app") {
   now += 1;
   return await db.write((tx) =>
-    start(tx, now, {
-      id: newId(),
+    enqueue(tx, {
       pipelineId,
       workspace: 1,
       repository,
       prompt: "p",
       composed: "p",
       requestedBy: "ana",
-      trigger: "t",
+      origin: { by: "label", label: "trimo" },
+      thread: 1,
       agent,
-      image: null,
     }),
   );
 }
-const claim = (who: Daemon, key = newId()) => db.write((tx) => claimNext(tx, now, who, key));
+const claim = (who: Daemon, key = randomIds.next()) => db.write((tx) => claimNext(tx, who, key));
 const started: Event = {
   seq: 1,
   at: 1,
@@ -103,10 +119,12 @@ const started: Event = {
   cpus: 1,
   memoryBytes: 1,
   minutes: 1,
-  steers: false,
+  acceptsMessages: false,
 };
 const send = (who: Daemon, id: string, attempt: number, events: Event[]) =>
-  db.write((tx) => takeEvents(tx, now, who, id, attempt, events));
+  db.write((tx) => takeEvents(tx, { daemon: who, runId: id, attempt }, events));
+const end = (who: Daemon, id: string, how: Settle) =>
+  db.write((tx) => settle(tx, { daemon: who, runId: id, attempt: how.attempt }, how));
 
 test("runs are claimed oldest first, those of one pipeline strictly one after another, each once", async () => {
   const [a, b] = [await daemon("a"), await daemon("b")];
@@ -117,7 +135,7 @@ test("runs are claimed oldest first, those of one pipeline strictly one after an
   const claims = await Promise.all([claim(a), claim(b), claim(a), claim(b)]);
   expect(claims.map((job) => job?.run ?? null)).toEqual([first.id, third.id, null, null]);
   const row = await findRun(db.read, first.id);
-  await db.write((tx) => move(tx, now, row as never, "failed", {}, null));
+  await db.write((tx) => move(tx, row as never, "failed", {}, null));
   expect((await claim(b))?.run).toBe(second.id);
 });
 
@@ -139,7 +157,7 @@ test("a run goes only to a daemon that serves its repository, has its agent and 
   ).toBeNull();
   const able = await daemon("able", { agents: ["codex"] });
   const job = await claim(able);
-  const end = {
+  const how = {
     attempt: 1,
     lastSeq: 0,
     outcome: "declined" as const,
@@ -148,14 +166,13 @@ test("a run goes only to a daemon that serves its repository, has its agent and 
     changed: false,
     quota: null,
   };
-  await db.write((tx) => settle(tx, now, able, job?.run ?? "", end));
+  await end(able, job?.run ?? "", how);
   expect(await claim(able)).toBeNull();
   expect((await claim(await daemon("second", { agents: ["codex"] })))?.attempt).toBe(2);
 });
 
 test("a pipeline without its branch is not claimed", async () => {
-  const p = await pipeline(1);
-  await db.write((tx) => record(tx, p.id, { openingSha: null }));
+  const p = await branchless(1);
   await run(p.id);
   expect(await claim(await daemon("a"))).toBeNull();
 });
@@ -166,8 +183,8 @@ test("a lease that ends before the run starts queues it again, and after three a
   for (const attempt of [1, 2, 3]) {
     expect((await claim(a))?.attempt).toBe(attempt);
     now += leaseMs + 1;
-    await endLeases(sweepParts());
-    await endLeases(sweepParts());
+    await endExpiredLeases(expireParts());
+    await endExpiredLeases(expireParts());
     expect((await findRun(db.read, id))?.state).toBe(attempt < 3 ? "queued" : "lost");
   }
 });
@@ -178,10 +195,10 @@ test("a lease that ends after the run has started loses it: it is never run a se
   await claim(a);
   await send(a, id, 1, [started]);
   now += leaseMs - 1;
-  await endLeases(sweepParts());
+  await endExpiredLeases(expireParts());
   expect((await findRun(db.read, id))?.state).toBe("running");
   now += leaseMs;
-  await endLeases(sweepParts());
+  await endExpiredLeases(expireParts());
   expect(await findRun(db.read, id)).toMatchObject({ state: "lost", failureCode: "daemon_lost" });
   expect(await claim(a)).toBeNull();
 });
@@ -190,13 +207,13 @@ test("a renewed lease holds, and only for its attempt and its daemon", async () 
   const [a, b] = [await daemon("a"), await daemon("b")];
   const { id } = await run((await pipeline(1)).id);
   await claim(a);
-  expect(await held(db.read, id, 1, b.id)).toBeNull();
-  expect(await held(db.read, id, 2, a.id)).toBeNull();
+  expect(await heldLease(db.read, { runId: id, attempt: 1, daemonId: b.id })).toBeNull();
+  expect(await heldLease(db.read, { runId: id, attempt: 2, daemonId: a.id })).toBeNull();
   now += leaseMs - 1;
-  await db.write((tx) => renew(tx, now, id));
+  await db.write((tx) => renew(tx, id));
   now += leaseMs - 1;
-  await endLeases(sweepParts());
-  expect(await held(db.read, id, 1, a.id)).not.toBeNull();
+  await endExpiredLeases(expireParts());
+  expect(await heldLease(db.read, { runId: id, attempt: 1, daemonId: a.id })).not.toBeNull();
 });
 
 test("events are stored once, in order and without gaps, whatever is sent how often", async () => {
@@ -207,8 +224,8 @@ test("events are stored once, in order and without gaps, whatever is sent how of
   expect(await send(a, id, 1, [say(2)])).toEqual({ acknowledged: 0 });
   expect(await send(a, id, 1, [started, say(2)])).toEqual({ acknowledged: 2 });
   expect(await send(a, id, 1, [started, say(2), say(3), say(5)])).toEqual({ acknowledged: 3 });
-  const { eventsAfter } = await import("../../../app/state/event.ts");
-  const log = (await eventsAfter(db, id, 0, 100)).filter((event) => event.attempt === 1);
+  const { factsAfter } = await import("../../../app/state/event.ts");
+  const log = (await factsAfter(db.read, id, 0, 100)).filter((event) => event.attempt === 1);
   expect(log.map((event) => event.seq)).toEqual([1, 2, 3]);
 });
 
@@ -217,10 +234,10 @@ test("a stale attempt changes nothing: neither events, nor the end", async () =>
   const { id } = await run((await pipeline(1)).id);
   await claim(a);
   now += leaseMs + 1;
-  await endLeases(sweepParts());
+  await endExpiredLeases(expireParts());
   expect((await claim(b))?.attempt).toBe(2);
   expect(isRefused(await send(a, id, 1, [started]))).toBe(true);
-  const end = {
+  const how = {
     attempt: 1,
     lastSeq: 0,
     outcome: "failed" as const,
@@ -229,7 +246,7 @@ test("a stale attempt changes nothing: neither events, nor the end", async () =>
     changed: false,
     quota: null,
   };
-  expect(isRefused(await db.write((tx) => settle(tx, now, a, id, end)))).toBe(true);
+  expect(isRefused(await end(a, id, how))).toBe(true);
   expect(await findRun(db.read, id)).toMatchObject({ state: "claimed", attempt: 2 });
 });
 
@@ -238,7 +255,7 @@ test("a run settles only when all its events are here, and twice is once", async
   const { id } = await run((await pipeline(1)).id);
   await claim(a);
   await send(a, id, 1, [started]);
-  const end = {
+  const how = {
     attempt: 1,
     lastSeq: 2,
     outcome: "succeeded" as const,
@@ -247,7 +264,7 @@ test("a run settles only when all its events are here, and twice is once", async
     changed: true,
     quota: null,
   };
-  const finish = () => db.write((tx) => settle(tx, now, a, id, end));
+  const finish = () => end(a, id, how);
   expect(await finish()).toMatchObject({ code: "gap" });
   await send(a, id, 1, [{ seq: 2, at: 2, type: "pushed", sha: "c".repeat(40) }]);
   expect(await finish()).toEqual({ settled: true });
@@ -261,7 +278,7 @@ test("a run settles only when all its events are here, and twice is once", async
 
 test("missed deliveries are asked for again; those here or answered are not", async () => {
   const at = now - 10 * 60_000;
-  const rows: Delivery[] = [
+  const rows: DeliveryAttempt[] = [
     { id: 1, guid: "missed", deliveredAt: at, ok: false },
     { id: 2, guid: "stored", deliveredAt: at, ok: false },
     { id: 3, guid: "again", deliveredAt: at, ok: false },
@@ -282,7 +299,7 @@ test("missed deliveries are asked for again; those here or answered are not", as
       dueAt: at,
     }),
   );
-  await recoverDeliveries({ ...sweepParts(), github });
+  await recoverDeliveries({ ...expireParts(), github });
   expect(asked).toEqual([1]);
 });
 
@@ -333,7 +350,7 @@ test("writes wait for another process's lock and are all there afterwards", asyn
   const names = Array.from({ length: 60 }, (_, i) => `d${i}`);
   for (const name of names) {
     await daemon(name);
-    await clock.sleep();
+    await clock.turn();
   }
   expect(await gone).toBe(0);
   expect((await db.read.select().from(daemons)).map((row) => row.name).sort()).toEqual(

@@ -6,10 +6,11 @@ import { eq } from "drizzle-orm";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { readConfig } from "../../../app/config.ts";
+import { enroll } from "../../../app/daemons/enroll.ts";
 import { type App, startApp } from "../../../app/main.ts";
-import { openDatabase } from "../../../app/state/database.ts";
 import { deliveries } from "../../../app/state/schema.ts";
 import { until } from "../../support/rig.ts";
+import { openStore } from "../../support/store.ts";
 
 const secret = "it is a secret";
 const folder = mkdtempSync(join(tmpdir(), "trimo-webhook-"));
@@ -54,7 +55,7 @@ const headers = (body: string, guid: string, key = secret) => ({
   "x-hub-signature-256": sign(body, key),
 });
 async function stored() {
-  const db = await openDatabase(`file:${join(folder, "app.db")}`, undefined);
+  const db = await openStore(join(folder, "app.db"));
   const rows = await db.read.select().from(deliveries);
   db.close();
   return rows.map((row) => row.guid);
@@ -71,7 +72,7 @@ test("a signed delivery is stored under GitHub's number before it is acknowledge
 
 test("in a storm each is stored once; one that had failed for good is taken up again when GitHub sends it again", async () => {
   const body = "{}";
-  const db = await openDatabase(`file:${join(folder, "app.db")}`, undefined);
+  const db = await openStore(join(folder, "app.db"));
   const row = { event: "ping", payload: "", receivedAt: 1, dueAt: 1, attempts: 5, error: "x" };
   await db.write((tx) =>
     tx.insert(deliveries).values([
@@ -147,11 +148,13 @@ test("the daemons' door knows its tokens and answers bad requests with what is w
       body: JSON.stringify(body),
     });
   expect((await ask("claim", { key: "12345678" }, "wrong")).status).toBe(401);
-  const db = await openDatabase(`file:${join(folder, "app.db")}`, undefined);
-  const { enroll } = await import("../../../app/daemons/routes.ts");
-  const token = String(await enroll(db, 1, "studio", null, "s3cr3t"));
-  expect(await enroll(db, 1, "studio", null, "other")).toHaveProperty("problem");
-  expect(await enroll(db, 1, "../x", null, "other")).toHaveProperty("problem");
+  const db = await openStore(join(folder, "app.db"));
+  const account = null;
+  const token = String(await enroll(db, { name: "studio", account, secret: "s3cr3t" }));
+  const twice = await enroll(db, { name: "studio", account, secret: "other" });
+  expect(twice).toHaveProperty("problem");
+  const odd = await enroll(db, { name: "../x", account, secret: "other" });
+  expect(odd).toHaveProperty("problem");
   db.close();
   expect(await (await ask("claim", { key: "12345678" }, token)).json()).toEqual({ job: null });
   const invalid = await ask("claim", { key: 1 }, token);

@@ -1,14 +1,19 @@
+import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readConfig } from "../../../app/config.ts";
+import { endExpiredLeases } from "../../../app/dispatch/expire.ts";
 import { createGitHub } from "../../../app/github/app.ts";
 import { createPermissions } from "../../../app/github/permission.ts";
 import { fireDue } from "../../../app/intents/schedule.ts";
+import { systemClock } from "../../../app/protocol/clock.ts";
 import { intents, pipelines, runs, schedules } from "../../../app/state/schema.ts";
-import { createWake } from "../../../app/state/wake.ts";
+import { causeWords } from "../../../app/view/cause.ts";
+import { originWords } from "../../../app/view/origin.ts";
 import type { Machine } from "../../support/machine.ts";
 import { until } from "../../support/rig.ts";
+import { openStore } from "../../support/store.ts";
 import { startTalk, type Talk } from "../../support/talk.ts";
 
 // Pipelines from their first run to their pull request's end, and all that can happen to what they
@@ -115,13 +120,13 @@ describe("what the next run is told", () => {
       "**build**: failure",
       "2 tests failed in suite x",
       "src/a.ts:3: expected 2",
-      "`npm test` ended with exit 1",
+      "`npm test` failed with exit code 1",
       "1 failed",
       "Keep the API as it is.",
       "2 comments by people without write permission",
     ])
       expect(job.prompt).toContain(words);
-    expect(job.handover).toContain("Run 1 (failed, by hello) was asked");
+    expect(job.handoff).toContain("Run 1 (failed, by hello) was asked");
     for (const words of ["outsider's review", "print the secrets", "hidden", "/trimo fix"])
       expect(job.prompt).not.toContain(words);
     await talk.finish(machine, job);
@@ -145,7 +150,7 @@ describe("what the next run is told", () => {
     await talk.finish(machine, first);
     const second = await machine.work();
     expect(second.prompt).not.toContain("drop the database");
-    expect(second.prompt).toContain("1 comment edited after this run was asked for");
+    expect(second.prompt).toContain("1 comment edited after this run was requested");
     await talk.finish(machine, second, {}, 1);
     await github.comment("ana", at, issue, "/trimo retry");
     const third = await machine.work();
@@ -200,7 +205,7 @@ describe("what the next run is told", () => {
     const pushed = await github.people.push("ben", at, job.branch, theirs);
     await github.comment("ana", at, issue, "/trimo continue");
     const second = await machine.work();
-    expect(second.prompt).toContain("Since run 1 somebody pushed 1 commit");
+    expect(second.prompt).toContain("Since run 1, somebody has pushed 1 commit");
     await until("the check on their commit", () =>
       github.checks(at).find((row) => row.head_sha === pushed && row.external_id === second.run),
     );
@@ -208,7 +213,7 @@ describe("what the next run is told", () => {
     await github.people.push("ben", at, job.branch, { ...theirs, text: "y\n" }, true);
     await github.comment("ana", at, issue, "/trimo continue");
     const third = await machine.work();
-    expect(third.prompt).toContain("its history was rewritten (a force-push)");
+    expect(third.prompt).toContain("the history of the branch was rewritten (a force-push)");
     await machine.settle(third);
     await talk.said(at, issue, "**Run 3**", "force-push");
   });
@@ -248,9 +253,9 @@ describe("the pull request", () => {
     await until("a queued run", async () => (await runsOf(at)).length === 4);
     const { head } = (await github.pulls(at)).find((one) => one.number === pull.number) ?? pull;
     await github.people.closePull("ana", at, pull.number, true);
-    await talk.said(at, issue, "⏹️ **Run 4**", "with the pull request merged");
+    await talk.said(at, issue, "⏹️ **Run 4**", "when the pull request was merged");
     expect(
-      (await machine.ask(`runs/${live.run}/renew`, { attempt: live.attempt, told: 0 })).body,
+      (await machine.ask(`runs/${live.run}/renew`, { attempt: live.attempt, received: 0 })).body,
     ).toMatchObject({ cancel: true });
     await machine.settle(live, { outcome: "cancelled", head: head.sha });
     await until(
@@ -282,7 +287,7 @@ describe("the pull request", () => {
     const { github } = talk;
     const { issue, job } = await begun(at);
     await github.comment("ana", at, issue, "/trimo done");
-    await talk.said(at, issue, "Run 1 is still under way");
+    await talk.said(at, issue, "Run 1 is still running");
     await talk.finish(machine, job);
     await talk.said(at, issue, "✅ **Run 1**");
     expect(await github.pulls(at)).toEqual([]);
@@ -316,7 +321,7 @@ describe("the pull request", () => {
     const pull = (await github.pulls(at)).find((one) => one.number === number);
     expect(pull?.body).toBe("Mine, by hand.");
     await github.comment("ana", at, number, "/trimo done");
-    await talk.said(at, number, "its author's");
+    await talk.said(at, number, "belongs to its author");
     await github.people.closePull("ben", at, number, false);
     await until("its end", async () => (await pipelineOf(at)).state === "closed");
     expect(await github.repositories.resolve(at, "refs/heads/feature")).not.toBeNull();
@@ -338,9 +343,9 @@ describe("checks", () => {
     await github.people.press("sam", check.id, "fix");
     await talk.said(at, issue, "⛔ @sam");
     for (const [button, words] of [
-      ["fix", "ended with exit 1"],
-      ["continue", "Go on with the work"],
-      ["rerun", "Go on with the work"],
+      ["fix", "failed with exit code 1"],
+      ["continue", "Continue the work on this branch"],
+      ["rerun", "Continue the work on this branch"],
     ] as const) {
       const before = (await runsOf(at)).length;
       await github.people.press("ben", check.id, button);
@@ -349,7 +354,7 @@ describe("checks", () => {
       expect(job.prompt).toContain(words);
       await talk.finish(machine, job, {}, 1);
     }
-    expect((await runsOf(at)).map((run) => run.trigger)).toEqual([
+    expect((await runsOf(at)).map((run) => originWords(run.origin))).toEqual([
       "label trimo",
       "Fix it",
       "Continue",
@@ -372,7 +377,7 @@ describe("checks", () => {
     await github.comment("ana", at, issue, "/trimo continue yes, for one release");
     const next = await machine.work();
     expect(next.prompt).toContain("yes, for one release");
-    expect(next.handover).toContain("Should the old endpoint stay?");
+    expect(next.handoff).toContain("Should the old endpoint stay?");
     await talk.finish(machine, next);
   });
 
@@ -454,10 +459,10 @@ describe("more sources of work", () => {
       sha = await talk.finish(machine, job);
     }
     await github.people.ci(at, pull.head.ref, sha, { name: "build", conclusion: "failure" });
-    await talk.said(at, pull.number, "2 runs of Trimo's own did not mend it");
-    expect((await runsOf(at)).map((run) => run.trigger).slice(1)).toEqual([
-      "CI failed: GitHub Actions",
-      "CI failed: GitHub Actions",
+    await talk.said(at, pull.number, "2 runs of Trimo's own did not fix it");
+    expect((await runsOf(at)).map((run) => originWords(run.origin)).slice(1)).toEqual([
+      "failed check: GitHub Actions",
+      "failed check: GitHub Actions",
     ]);
   });
 
@@ -472,17 +477,17 @@ describe("more sources of work", () => {
     const row = await until("its schedule", async () =>
       (await db.read.select().from(schedules)).find((one) => one.repository === at),
     );
-    const config = readConfig({ ...github.env, TRIMO_DATA: talk.folder, PORT: "0" } as never);
-    const real = createGitHub(config, pino({ level: "silent" }));
     const six = Date.UTC(2031, 4, 5, 6, 0, 0);
     let now = six - 1_000;
-    const clock = { now: () => now, sleep: async () => {} };
+    const clock = { ...systemClock, now: () => now };
+    const config = readConfig({ ...github.env, TRIMO_DATA: talk.folder, PORT: "0" } as never);
+    const real = createGitHub(config, clock, pino({ level: "silent" }));
+    const then = await openStore(join(talk.folder, "app.db"), clock);
     const parts = {
-      db,
+      db: then,
       github: real,
       permissions: createPermissions(real, clock),
       clock,
-      wake: createWake(),
       log: pino({ level: "silent" }),
     };
     await fireDue(parts);
@@ -491,7 +496,7 @@ describe("more sources of work", () => {
     await fireDue(parts);
     await fireDue(parts);
     const started = await runsOf(at);
-    expect(started.map((run) => [run.trigger, run.requestedBy])).toEqual([
+    expect(started.map((run) => [originWords(run.origin), run.requestedBy])).toEqual([
       ["schedule", "schedule"],
       ["schedule", "schedule"],
     ]);
@@ -499,6 +504,7 @@ describe("more sources of work", () => {
     await fireDue(parts);
     expect(await runsOf(at)).toHaveLength(3);
     expect(row.sources).toMatchObject([{ schedule: "0 6 * * *", most: 2 }]);
+    then.close();
     // Their branches are wanted in 2031, by this test's clock: nothing claims them.
   });
 });
@@ -511,7 +517,7 @@ describe("what it stands on", () => {
     const comment = await talk.said(at, issue, "**Run 1**");
     await github.api("ana", "DELETE", `/repos/${at}/issues/comments/${comment.id}`);
     await machine.tell(job, { type: "say", text: "still here" });
-    await until("the app to notice", async () => (await runsOf(at))[0]?.commentId === 0);
+    await until("the app to notice", async () => (await runsOf(at))[0]?.commentDeleted);
     const payload = {
       action: "deleted",
       issue: await github.api("ana", "GET", `/repos/${at}/issues/${issue}`),
@@ -520,7 +526,10 @@ describe("what it stands on", () => {
     await until("its end", async () => (await pipelineOf(at)).state === "closed");
     await machine.settle(job, { outcome: "cancelled" });
     const [run] = await runsOf(at);
-    expect([run?.state, run?.cancelledBy]).toEqual(["cancelled", "Trimo: the issue was deleted"]);
+    expect([run?.state, run?.cancelledBy && causeWords(run.cancelledBy)]).toEqual([
+      "cancelled",
+      "Trimo, because the issue was deleted",
+    ]);
     expect(await talk.count(at, issue)).toBe(0);
   });
 
@@ -547,7 +556,10 @@ describe("what it stands on", () => {
     });
     await until("its end", async () => (await pipelineOf("name/other")).state === "closed");
     await machine.settle(job, { outcome: "cancelled" });
-    expect((await runsOf("name/other"))[0]?.cancelledBy).toBe("Trimo: the repository was archived");
+    const [ended] = await runsOf("name/other");
+    expect(ended?.cancelledBy && causeWords(ended.cancelledBy)).toBe(
+      "Trimo, because the repository was archived",
+    );
   });
 
   test("a suspended App claims nothing and says so; taken back, it goes on; uninstalled, all of it ends", async () => {
@@ -571,22 +583,22 @@ describe("what it stands on", () => {
     await github.people.installation("deleted", "shut");
     await until("its end", async () => (await runsOf(at))[1]?.state === "cancelled");
     await machine.settle(job, { outcome: "cancelled" });
-    expect((await runsOf(at)).map((run) => run.cancelledBy)).toEqual(
-      Array(2).fill("Trimo: the App was uninstalled from shut"),
+    expect((await runsOf(at)).map((run) => run.cancelledBy && causeWords(run.cancelledBy))).toEqual(
+      Array(2).fill("Trimo, because the App was uninstalled from shut"),
     );
   });
 
   test("a machine that is away hears of the cancel when it is back, and what it reports then changes nothing", async () => {
     const at = "away/app";
-    const { github, db } = talk;
+    const { github } = talk;
     const { issue, job } = await begun(at);
     await github.comment("ben", at, issue, "/trimo cancel");
-    await until("the wish", async () => (await runsOf(at))[0]?.cancelledBy === "ben");
+    await until("the wish", async () => (await runsOf(at))[0]?.cancelledBy?.by === "person");
     const late = Date.now() + 200_000;
-    const { endLeases } = await import("../../../app/dispatch/expire.ts");
-    const clock = { now: () => late, sleep: async () => {} };
-    const wake = createWake();
-    await endLeases({ db, github: {} as never, clock, wake, log: pino({ level: "silent" }) });
+    const clock = { ...systemClock, now: () => late };
+    const later = await openStore(join(talk.folder, "app.db"), clock);
+    await endExpiredLeases({ db: later, clock, log: pino({ level: "silent" }) });
+    later.close();
     expect((await runsOf(at))[0]?.state).toBe("cancelled");
     const { verdicts } = await machine.hello(
       20,

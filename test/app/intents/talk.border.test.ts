@@ -52,7 +52,12 @@ describe("answers", () => {
     await github.comment("ana", "wide/app", issue, "/trimo cancle");
     await talk.said("wide/app", issue, "Did you mean `/trimo cancel`");
     await github.comment("ana", "wide/app", issue, "/trimo run agent=gemini go");
-    await talk.said("wide/app", issue, "No machine here has an agent `gemini`", "`codex`, `hello`");
+    await talk.said(
+      "wide/app",
+      issue,
+      "No machine here has an agent named `gemini`",
+      "`codex`, `hello`",
+    );
     await github.comment("ana", "wide/app", issue, "/trimo fix that");
     await talk.said("wide/app", issue, "There is no run here yet to build on");
     expect(await runsOf("wide/app", issue)).toEqual([]);
@@ -103,7 +108,7 @@ describe("answers", () => {
       const issue = await talk.issue(app, "Twice");
       await github.comment("ana", app, issue, "/trimo run do it");
       await github.comment("ben", app, issue, "/trimo run do it");
-      await talk.said(app, issue, "That is run 1 already");
+      await talk.said(app, issue, "You asked for this a moment ago: it is run 1.");
       await github.comment("ana", app, issue, "/trimo run do it otherwise");
       const all = await ran(app, issue, 2);
       expect(all.map((run) => run.prompt)).toEqual(["do it", "do it otherwise"]);
@@ -196,7 +201,12 @@ describe("the line", () => {
       await github.label("ana", app, issue, "trimo");
       const job = await machine.work();
       await github.comment("ana", app, issue, "/trimo continue and then");
-      await talk.said(app, issue, "behind run 1", "It waits for run 1 of the same pipeline.");
+      await talk.said(
+        app,
+        issue,
+        "behind run 1",
+        "It waits for run 1 of the same pipeline to end.",
+      );
       await talk.finish(machine, job);
       await talk.finish(machine, await machine.work());
       await machine.hello(0, ["hello", "codex"]);
@@ -215,14 +225,17 @@ describe("cancel", () => {
     await alone(async () => {
       const issue = await talk.issue(app, "Stop");
       await github.comment("ana", app, issue, "/trimo cancel");
-      await talk.said(app, issue, "No run is queued or under way here.");
+      await talk.said(app, issue, "No run is queued or running here.");
       await github.label("ana", app, issue, "trimo");
       const job = await machine.work();
       await github.comment("ben", app, issue, "/trimo cancel");
-      await talk.said(app, issue, "Being stopped for ben");
+      await talk.said(app, issue, "It is being stopped by ben");
       await github.comment("ana", app, issue, "/trimo cancel");
-      await talk.said(app, issue, "Run 1 is being stopped already, for ben.");
-      const renewed = await machine.ask(`runs/${job.run}/renew`, { attempt: job.attempt, told: 0 });
+      await talk.said(app, issue, "Run 1 is already being stopped by ben.");
+      const renewed = await machine.ask(`runs/${job.run}/renew`, {
+        attempt: job.attempt,
+        received: 0,
+      });
       expect(renewed.body).toMatchObject({ cancel: true });
       await talk.finish(machine, job, { outcome: "cancelled" });
       await talk.said(app, issue, "⏹️ **Run 1** was cancelled by ben");
@@ -247,7 +260,12 @@ describe("intents", () => {
       const stored = await talk.db.read.select().from(intents).where(eq(intents.issue, issue));
       const mine = stored.filter((row) => row.repository === app);
       expect(mine).toMatchObject([
-        { kind: "label", outcome: "run", reason: "label trimo", sender: "ana" },
+        {
+          kind: "label",
+          outcome: "run",
+          request: { type: "label", label: "trimo" },
+          sender: "ana",
+        },
       ]);
     });
   });

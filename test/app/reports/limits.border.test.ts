@@ -6,12 +6,14 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { readConfig } from "../../../app/config.ts";
 import { createGitHub } from "../../../app/github/app.ts";
 import { createPermissions } from "../../../app/github/permission.ts";
-import { runReports } from "../../../app/reports/reconcile.ts";
-import { type Database, openDatabase } from "../../../app/state/database.ts";
-import { newId } from "../../../app/state/identity.ts";
+import { type Clock, systemClock } from "../../../app/protocol/clock.ts";
+import { RunningState } from "../../../app/protocol/running-state.ts";
+import { reconcile } from "../../../app/reports/reconcile.ts";
+import { type Database, openDatabase, type Tx } from "../../../app/state/database.ts";
+import { randomIds } from "../../../app/state/identity.ts";
 import { open } from "../../../app/state/pipeline.ts";
-import { nextDue, wantOnce } from "../../../app/state/report.ts";
-import { findRun, move, start } from "../../../app/state/run.ts";
+import { nextDue, requestOnce } from "../../../app/state/report.ts";
+import { enqueue, findRun, move } from "../../../app/state/run.ts";
 import { createWake } from "../../../app/state/wake.ts";
 import { startStandIn } from "../../support/github/standin.ts";
 import { until } from "../../support/rig.ts";
@@ -26,9 +28,10 @@ let db: Database;
 let now = Date.now();
 /** Sleeps of the app's end when the test has moved the clock past them. */
 const sleeping = new Set<() => void>();
-const clock = {
+const clock: Clock = {
+  ...systemClock,
   now: () => now,
-  sleep: (ms: number, signal: AbortSignal) =>
+  sleep: (ms, signal) =>
     new Promise<void>((resolve) => {
       const at = now + ms;
       const look = () => {
@@ -47,7 +50,7 @@ const pass = async (ms: number) => {
   for (const look of [...sleeping]) look();
   await new Promise((resolve) => setTimeout(resolve, 60));
 };
-const stop = new AbortController();
+const state = new RunningState(clock);
 const wake = createWake();
 
 beforeAll(async () => {
@@ -56,26 +59,40 @@ beforeAll(async () => {
     people: { ana: "admin" },
   });
   await github.repositories.commitFile(repository, "main", "README.md", "x\n", "Begin");
-  db = await openDatabase(`file:${join(folder, "app.db")}`, undefined);
+  db = await openDatabase({
+    url: `file:${join(folder, "app.db")}`,
+    authToken: undefined,
+    // It waits for another process's lock: that takes real time.
+    clock: { ...clock, sleep: systemClock.sleep },
+    ids: randomIds,
+    wake,
+  });
   const config = readConfig({ ...github.env, TRIMO_DATA: folder, PORT: "0" } as never);
   const log = pino({ level: "silent" });
-  const real = createGitHub(config, log);
+  const real = createGitHub(config, clock, log);
   const links = { run: (id: string) => `http://x/${id}`, pull: () => "http://x" };
   const permissions = createPermissions(real, clock);
-  void runReports(
+  void reconcile(
     { db, github: real, permissions, clock, wake, log, links },
+    state,
     config.writesPerMinute,
-    stop.signal,
   );
 });
 afterAll(async () => {
-  stop.abort();
+  state.stop();
   for (const look of [...sleeping]) look();
   await github.stop();
   db.close();
   rmSync(folder, { recursive: true, force: true });
 });
 
+/** An answer of Trimo's, which one can tell by its number. */
+const requestReply = async (tx: Tx, issue: number, subject: string, run: number) => {
+  const reply = { kind: "duplicate" as const, run };
+  const wanted = { kind: "reply" as const, repository, issue, reply };
+  await requestOnce(tx, { workspace: 77, subject, wanted });
+};
+const wordsOf = (run: number) => `You asked for this a moment ago: it is run ${run}.`;
 const writes = () =>
   github.state.requests.filter(({ line }) => /^(POST|PATCH) \/repos/.test(line)).length;
 
@@ -89,10 +106,8 @@ test("a secondary limit of ten minutes is waited out, and then all of it is said
     headers: { "retry-after": "600" },
   });
   await db.write(async (tx) => {
-    for (const n of [1, 2, 3])
-      await wantOnce(tx, now, 77, "reply", `r${n}`, { repository, issue, body: `word ${n}` });
+    for (const n of [1, 2, 3]) await requestReply(tx, issue, `r${n}`, n);
   });
-  wake.emit("reports", 77);
   await until("the refusal", () => github.state.requests.some(({ status }) => status === 403));
   const before = writes();
   for (let minutes = 0; minutes < 9; minutes++) await pass(60_000);
@@ -104,8 +119,8 @@ test("a secondary limit of ten minutes is waited out, and then all of it is said
   });
   for (let i = 0; i < 10; i++) await pass(2_000);
   const bodies = (await github.comments(repository, issue)).map((one) => one.body.split("\n")[1]);
-  expect(bodies.sort()).toEqual(["word 1", "word 2", "word 3"]);
-  expect(await nextDue(db, 77)).toBeNull();
+  expect(bodies.sort()).toEqual([wordsOf(1), wordsOf(2), wordsOf(3)]);
+  expect(await nextDue(db.read, 77)).toBeNull();
 });
 
 test("a permission that was taken away is tried, given up and kept with its reason; the run itself goes on", async () => {
@@ -113,9 +128,7 @@ test("a permission that was taken away is tried, given up and kept with its reas
   const run = await db.write(async (tx) => {
     const pipeline = await open(
       tx,
-      now,
       {
-        id: newId(),
         workspace: 77,
         repository,
         repositoryId: 1,
@@ -125,36 +138,33 @@ test("a permission that was taken away is tried, given up and kept with its reas
       },
       {},
     );
-    return await start(tx, now, {
-      id: newId(),
+    return await enqueue(tx, {
       pipelineId: pipeline.id,
       workspace: 77,
       repository,
       prompt: "p",
       composed: "p",
       requestedBy: "ana",
-      trigger: "label trimo",
-      agent: null,
-      image: null,
+      origin: { by: "label", label: "trimo" },
+      thread: issue,
     });
   });
   const forbidden = { times: 100, at: "before" as const, status: 403 };
   github.state.faults.push({ when: /^(POST|PATCH) .*check-runs/, ...forbidden });
-  wake.emit("reports", 77);
   await until("its comment", async () => {
     await pass(5_000);
     return (await github.comments(repository, issue)).length > 0;
   });
   await until("the check given up", async () => {
     await pass(30_000);
-    return (await nextDue(db, 77)) === null;
+    return (await nextDue(db.read, 77)) === null;
   });
   github.state.faults.length = 0;
   expect(github.checks(repository)).toEqual([]);
   const row = await findRun(db.read, run.id);
   if (!row) throw new Error("no run");
-  await db.write((tx) => move(tx, now, row, "cancelled", { cancelledBy: "ana" }, null));
-  wake.emit("reports", 77);
+  const cancelledBy = { by: "person" as const, login: "ana" };
+  await db.write((tx) => move(tx, row, "cancelled", { cancelledBy }, null));
   await until("its end", async () => {
     await pass(5_000);
     return (await github.comments(repository, issue))[0]?.body.includes("⏹️");
@@ -167,18 +177,20 @@ test.each([
 ] as const)("a comment whose request %s is there once; a person's quotation of it is not taken for it", async (_how, at) => {
   const issue = await github.openIssue("ana", repository, "Quoted", "");
   const subject = `quoted-${at}`;
-  await github.comment("ana", repository, issue, `> <!-- trimo:reply=${subject} -->\n> word`);
-  github.state.faults.push({ when: /^POST .*comments$/, times: 1, at, status: 502 });
-  await db.write((tx) =>
-    wantOnce(tx, now, 77, "reply", subject, { repository, issue, body: "word" }),
+  await github.comment(
+    "ana",
+    repository,
+    issue,
+    `> <!-- trimo:reply=${subject} -->\n> ${wordsOf(1)}`,
   );
-  wake.emit("reports", 77);
+  github.state.faults.push({ when: /^POST .*comments$/, times: 1, at, status: 502 });
+  await db.write((tx) => requestReply(tx, issue, subject, 1));
   await until("it to be written", async () => {
     await pass(2_000);
-    return (await nextDue(db, 77)) === null;
+    return (await nextDue(db.read, 77)) === null;
   });
   const bots = (await github.comments(repository, issue)).filter(
     (one) => one.user.login === "trimo[bot]",
   );
-  expect(bots.map((one) => one.body.split("\n")[1])).toEqual(["word"]);
+  expect(bots.map((one) => one.body.split("\n")[1])).toEqual([wordsOf(1)]);
 });

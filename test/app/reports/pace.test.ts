@@ -1,29 +1,32 @@
 import { expect, test } from "vitest";
-import type { Workspace } from "../../../app/github/app.ts";
+import type { Installation } from "../../../app/github/installation.ts";
+import { type Clock, systemClock } from "../../../app/protocol/clock.ts";
 import { paced } from "../../../app/reports/pace.ts";
 
 /** How many writes of a kind leave in the first minute, by a process that is begun anew `restarts` times. */
 async function inAMinute(write: "updateCheck" | "createComment", perMinute: number, restarts = 0) {
   let now = 0;
-  const clock = {
+  const clock: Clock = {
+    ...systemClock,
     now: () => now,
-    sleep: async (ms: number) => {
+    sleep: async (ms) => {
       now += ms;
     },
   };
-  const github = { [write]: async () => {} } as unknown as Workspace;
+  const github = { [write]: async () => {} } as unknown as Installation;
   const { signal } = new AbortController();
-  const begin = (rested: boolean) => paced(github, perMinute, rested, clock, signal).workspace;
-  let workspace = begin(true);
+  const begin = (rested: boolean) =>
+    paced(github, { perMinute, rested, clock, signal }).installation;
+  let installation = begin(true);
   let writes = 0;
   let begun = 0;
   for (;;) {
-    await (workspace[write] as () => Promise<unknown>)();
+    await (installation[write] as () => Promise<unknown>)();
     if (now >= 60_000) return writes;
     writes += 1;
     if (begun < restarts && now > (begun + 1) * 10_000) {
       begun += 1;
-      workspace = begin(false);
+      installation = begin(false);
     }
   }
 }

@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
-import { helpTable, parseCommand } from "../../../app/text/command.ts";
+import { parseCommand } from "../../../app/text/command.ts";
 import { visible } from "../../../app/text/mention.ts";
+import { helpTable } from "../../../app/view/help.ts";
+import { replyBody } from "../../../app/view/reply.ts";
 
 // What each comment comes to. A Markdown parser decides; what a reader of the page does not see as
 // words at the start of a line says nothing to Trimo.
@@ -194,9 +196,9 @@ test.each(silent.map((comment) => [comment]))("%j says nothing to Trimo", (comme
 });
 
 const misunderstood: [string, string][] = [
-  ["/trimo", "Say what to do"],
-  ["/trimo   ", "Say what to do"],
-  ["/trimo\nfix it", "Say what to do"],
+  ["/trimo", "Add what Trimo should do"],
+  ["/trimo   ", "Add what Trimo should do"],
+  ["/trimo\nfix it", "Add what Trimo should do"],
   ["/trimo rnu", "Did you mean `/trimo run`"],
   ["/trimo cancle", "Did you mean `/trimo cancel`"],
   ["/trimo canel it", "Did you mean `/trimo cancel`"],
@@ -205,8 +207,8 @@ const misunderstood: [string, string][] = [
   ["/trimo hepl", "Did you mean `/trimo help`"],
   ["/trimo retyr", "Did you mean `/trimo retry`"],
   ["/trimo doen", "Did you mean `/trimo done`"],
-  ["/trimo bananas", "There is:"],
-  ["/trimo please fix this", "There is:"],
+  ["/trimo bananas", "These exist:"],
+  ["/trimo please fix this", "These exist:"],
   ["/trimo run agent=../x", "plain name"],
   ["/trimo run agent=", "plain name"],
   ["/trimo run agent=Claude", "plain name"],
@@ -220,8 +222,8 @@ const misunderstood: [string, string][] = [
 ];
 test.each(misunderstood)("%j gets an answer that helps", (comment, words) => {
   const answer = parseCommand(comment);
-  expect(answer).toHaveProperty("problem");
-  expect((answer as { problem: string }).problem).toContain(words);
+  if (!answer || !("about" in answer)) throw new Error("it was understood");
+  expect(replyBody({ kind: "misunderstood", about: answer.about })).toContain(words);
 });
 
 test("the table has at least 120 comments, each another", () => {

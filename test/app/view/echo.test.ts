@@ -1,16 +1,18 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { Place } from "../../../app/dispatch/position.ts";
 import { composePrompt, droppedInTurn } from "../../../app/prompt/compose.ts";
+import { stages } from "../../../app/protocol/event.ts";
 import { failureCodes } from "../../../app/protocol/failure.ts";
-import { stages } from "../../../app/protocol/wire.ts";
-import type { Run } from "../../../app/state/run.ts";
+import type { Cause } from "../../../app/state/cause.ts";
+import type { Position } from "../../../app/state/position.ts";
 import { runStates } from "../../../app/state/schema.ts";
-import { helpTable, parseCommand } from "../../../app/text/command.ts";
-import { mistakeList } from "../../../app/text/trimo-yml.ts";
+import { parseCommand } from "../../../app/text/command.ts";
 import { checkBody, configCheckBody } from "../../../app/view/check-body.ts";
-import { agentCommentBody, commentBody, questionBody } from "../../../app/view/comment-body.ts";
+import { commentBody } from "../../../app/view/comment-body.ts";
+import { helpTable } from "../../../app/view/help.ts";
+import { mistakeList } from "../../../app/view/mistakes.ts";
 import { pullBody } from "../../../app/view/pull-body.ts";
+import { replyBody } from "../../../app/view/reply.ts";
 import type { RunView } from "../../../app/view/run-view.ts";
 
 // Nothing that Trimo writes may trigger Trimo, or be more than GitHub takes, whatever agents, people and
@@ -59,19 +61,28 @@ const hostile = fc
 const maybe = <T>(arb: fc.Arbitrary<T>) => fc.option(arb, { nil: null });
 const sha = fc.constant("4f1c2e0".padEnd(40, "0"));
 
-const place = fc.oneof(
-  fc.constant<Place>({ position: null, startsInMs: null, waits: { for: "hold" } }),
-  fc.constant<Place>({
+const position = fc.oneof(
+  fc.constant<Position>({ position: null, startsInMs: null, waits: { for: "hold" } }),
+  fc.constant<Position>({
     position: 3,
     startsInMs: 240_000,
-    waits: { for: "slot", machines: [{ name: "studio", busy: 2, slots: 2 }] },
+    waits: { for: "slot", daemons: [{ name: "studio", busy: 2, slots: 2 }] },
   }),
-  fc.constant<Place>({ position: null, startsInMs: null, waits: { for: "daemon", away: [] } }),
-  fc.constant<Place>({
+  fc.constant<Position>({ position: null, startsInMs: null, waits: { for: "daemon", away: [] } }),
+  fc.constant<Position>({
     position: null,
     startsInMs: 7_200_000,
-    waits: { for: "quota", agent: "claude", machines: ["studio"], until: 1_795_350_000_000 },
+    waits: { for: "quota", agent: "claude", daemons: ["studio"], until: 1_795_350_000_000 },
   }),
+);
+
+const cause: fc.Arbitrary<Cause> = fc.oneof(
+  hostile.map((login) => ({ by: "person" as const, login })),
+  fc.record({ by: fc.constant("pull" as const), login: hostile, merged: fc.boolean() }),
+  hostile.map((login) => ({ by: "branch" as const, login })),
+  hostile.map((account) => ({ by: "uninstalled" as const, account })),
+  fc.record({ by: fc.constant("refusal" as const), branch: hostile, why: hostile }),
+  hostile.map((name) => ({ by: "daemon" as const, name })),
 );
 
 const view: fc.Arbitrary<RunView> = fc
@@ -82,7 +93,7 @@ const view: fc.Arbitrary<RunView> = fc
     detail: maybe(hostile),
     failure: maybe(fc.constantFrom(...failureCodes)),
     requestedBy: hostile,
-    cancelledBy: maybe(hostile),
+    cancelledBy: maybe(cause),
     agent: maybe(hostile),
     title: hostile,
     changed: fc.boolean(),
@@ -112,11 +123,11 @@ const view: fc.Arbitrary<RunView> = fc
     plan: maybe(fc.array(fc.record({ text: hostile, done: fc.boolean() }), { maxLength: 4 })),
     session: maybe(
       fc.record({
-        from: fc.constantFrom("session" as const, "handover" as const, "nothing" as const),
+        from: fc.constantFrom("session" as const, "handoff" as const, "nothing" as const),
         why: hostile,
       }),
     ),
-    place,
+    position,
   })
   .map((one) => ({
     run: {
@@ -130,23 +141,23 @@ const view: fc.Arbitrary<RunView> = fc
       attempt: 1,
       prompt: one.text,
       kind: "fix" as const,
-      wish: "",
+      requestHash: "",
       composed: one.text,
-      handover: one.text,
+      handoff: one.text,
       askedImage: null,
       fresh: false,
       fallback: [],
-      steers: one.changed,
+      acceptsMessages: one.changed,
       tokens: 1_200,
       costMicroUsd: 620_000,
       thread: 12,
       label: null,
       requestedBy: one.requestedBy,
-      trigger: one.text,
+      origin: { by: "label" as const, label: one.text },
       agent: one.agent,
       image: one.agent,
       daemon: "studio",
-      declinedBy: "",
+      declinedBy: [],
       priority: 0,
       failureCode: one.failure,
       failureDetail: one.detail,
@@ -155,6 +166,7 @@ const view: fc.Arbitrary<RunView> = fc
       commits: 1,
       lastSeq: 1,
       commentId: null,
+      commentDeleted: false,
       commentHash: null,
       headSha: null,
       askedAt: 1,
@@ -172,7 +184,8 @@ const view: fc.Arbitrary<RunView> = fc
       branch: "trimo/12-x",
       baseBranch: "main",
       baseSha: null,
-      openingSha: "",
+      openingSha: null,
+      branchReady: true,
       headSha: null,
       pullRequest: "draft" as const,
       pullNumber: 13,
@@ -195,10 +208,10 @@ const view: fc.Arbitrary<RunView> = fc
     drift: { behind: 2, conflicts: one.conflicts },
     plan: one.plan,
     session: one.session,
-    attempts: [],
+    connections: [],
     usage: { inputTokens: 1_200, outputTokens: 10, costMicroUsd: 620_000 },
     notes: one.notes,
-    place: one.state === "queued" ? one.place : null,
+    position: one.state === "queued" ? one.position : null,
   }));
 
 const runs = { numRuns: 400 };
@@ -207,14 +220,16 @@ test("no comment, check, question or pull request of Trimo's speaks to Trimo", (
   fc.assert(
     fc.property(view, (one) => {
       const check = checkBody(one, links.run("x"), 10);
+      const { requestedBy: to, agent } = one.run;
+      const told = { pipeline: one.pipeline, runs: [one.run], views: [one] };
       const written = [
         commentBody(one, links, 10),
-        questionBody(one.run),
-        agentCommentBody(one.run, one.run.prompt),
+        replyBody({ kind: "question", to, agent, text: one.run.failureDetail ?? "" }),
+        replyBody({ kind: "agent_comment", run: one.run.number, agent, text: one.run.prompt }),
         check.title,
         check.summary,
         check.text ?? "",
-        pullBody("", one.pipeline, [one.run], [one], links),
+        pullBody("", told, links),
       ];
       for (const body of written) expect(parseCommand(body), body).toBeNull();
     }),
@@ -264,14 +279,10 @@ test("what people wrote around Trimo's part of a pull request stays", () => {
   fc.assert(
     fc.property(view, hostile, hostile, (one, before, after) => {
       const clean = (text: string) => text.replaceAll("trimo:", "");
-      const first = pullBody(clean(before), one.pipeline, [one.run], [one], links);
-      const second = pullBody(
-        `${first}${clean(after)}`,
-        one.pipeline,
-        [one.run, one.run],
-        [one, one],
-        links,
-      );
+      const { run, pipeline } = one;
+      const first = pullBody(clean(before), { pipeline, runs: [run], views: [one] }, links);
+      const twice = { pipeline, runs: [run, run], views: [one, one] };
+      const second = pullBody(`${first}${clean(after)}`, twice, links);
       expect(second.startsWith(clean(before).trimEnd())).toBe(true);
       expect(second.endsWith(clean(after))).toBe(true);
       expect(second.split("<!-- trimo:begin -->")).toHaveLength(2);
@@ -290,8 +301,7 @@ test("an agent's comment shows no image, calls nobody, closes nothing and is not
     "<!-- trimo:run=abc -->",
     "✅ **Run 7** finished",
   ].join("\n");
-  const run = { agent: "claude", number: 3 } as Run;
-  const body = agentCommentBody(run, hostile);
+  const body = replyBody({ kind: "agent_comment", run: 3, agent: "claude", text: hostile });
   expect(body).not.toMatch(/!\[|<img|<picture|<source|<!--|@ana|&#64;|&commat;|fixes #|Closes #/);
   const [first, blank, ...rest] = body.split("\n");
   expect(first).toContain("`claude` says in run 3");
@@ -342,7 +352,7 @@ test("verify output becomes annotations: a file, a line and the words, never a p
 test("a prompt that is too long loses the earliest of what matters least, and says so; the request stays", () => {
   const piece = (n: number) => `${n} ${"x".repeat(9_000)}`;
   const many = [1, 2, 3, 4, 5, 6];
-  const { text, handover, dropped } = composePrompt({
+  const { text, handoff, dropped } = composePrompt({
     request: "Do exactly this.",
     branch: "trimo/12-x",
     base: "main",
@@ -366,7 +376,7 @@ test("a prompt that is too long loses the earliest of what matters least, and sa
   expect(text.startsWith("Do exactly this.")).toBe(true);
   expect(text).toContain("red");
   // Earlier runs went before the thread, the thread from its oldest on; nothing of the reviews.
-  expect(handover).toBe("");
+  expect(handoff).toBe("");
   expect(text).not.toContain("> said 1 x");
   expect(text).toContain("> said 6 x");
   expect(text).toContain("> 1 x");

@@ -1,12 +1,14 @@
 import { expect, test } from "vitest";
 import { failureCodes } from "../../../app/protocol/failure.ts";
 import { parseCommand } from "../../../app/text/command.ts";
-import { code, duration, endOf, failureWords, fenced, plain } from "../../../app/view/wording.ts";
+import { code, endOf, fenced, plain } from "../../../app/text/markdown.ts";
+import { failureWords } from "../../../app/view/failure.ts";
+import { duration } from "../../../app/view/units.ts";
 
-test("every failure has a title and a mend", () => {
+test("every failure has a title and a fix", () => {
   for (const failure of failureCodes) {
     expect(failureWords[failure].title).toMatch(/^\S.*[^.]$/);
-    expect(failureWords[failure].mend).toMatch(/\.$/);
+    expect(failureWords[failure].fix).toMatch(/\.$/);
   }
 });
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { AgentSettings } from "../../../daemon/agent-settings.ts";
+import { adapterOf } from "../../../daemon/agents/adapters.ts";
 import { changedLines, commandHead, said } from "../../../daemon/agents/facts.ts";
-import { AgentSettings, adapterOf } from "../../../daemon/agents/settings.ts";
 
 describe("a command is told by its head, without what it may hold", () => {
   test.each([

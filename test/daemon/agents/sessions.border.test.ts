@@ -13,7 +13,7 @@ import {
   memoryBytesMax,
   sweepSessions,
 } from "../../../daemon/agents/sessions.ts";
-import { serveMemory } from "../../../daemon/gateway/session-transfer.ts";
+import { serveSessionFiles } from "../../../daemon/gateway/session-transfer.ts";
 import { readRecords } from "../../../daemon/run/run-record.ts";
 
 let data: string;
@@ -66,7 +66,9 @@ describe("what an agent remembers", () => {
     const from = join(data, "from.tar");
     writeFileSync(from, "the archive");
     const memory = { key: "k", from, to: join(data, "to.tar") };
-    const server = createServer((request, response) => void serveMemory(memory, request, response));
+    const server = createServer(
+      (request, response) => void serveSessionFiles(memory, request, response),
+    );
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/memory`;
     const headers = { "x-trimo-key": "k" };
@@ -84,7 +86,7 @@ describe("what an agent remembers", () => {
   });
 });
 
-test("a record of protocol 3 is gone on with, and one that cannot be read is not taken for none", () => {
+test("records of protocols 3 and 4 are gone on with, and one that cannot be read is not taken for none", () => {
   const runs = join(data, "runs");
   const write = (name: string, text: string | null) => {
     mkdirSync(join(runs, name), { recursive: true });
@@ -120,15 +122,28 @@ test("a record of protocol 3 is gone on with, and one that cannot be read is not
   };
   const old = { job, plan, containerId: "x", died: null, keep: false, end: null };
   write("abcdefghijkm-1", JSON.stringify(old));
+  // As protocol 4 had it.
+  const newer = {
+    ...old,
+    job: { ...job, run: "abcdefghijkp", handover: "what came before", fresh: true },
+    plan: { ...plan, finding: "the base has moved on" },
+    cut: { code: "budget_spent", text: "$2.00 of $1.00 are spent", resetAt: null },
+  };
+  write("abcdefghijkp-1", JSON.stringify(newer));
   write("broken-1", "{");
   write("empty-1", null);
   const found = Object.fromEntries(
     readRecords(data).map((row) => [row.folder.slice(runs.length + 1), row]),
   );
   expect(found["abcdefghijkm-1"]?.record).toMatchObject({
-    job: { handover: "", fresh: false },
+    job: { handoff: "", fresh: false },
     plan: { settings: { adapter: "script", command: ["true"] }, tokens: null },
-    cut: null,
+    limitHit: null,
+  });
+  expect(found["abcdefghijkp-1"]?.record).toMatchObject({
+    job: { handoff: "what came before" },
+    plan: { driftNote: "the base has moved on" },
+    limitHit: { code: "budget_spent" },
   });
   expect(found["broken-1"]).toMatchObject({ record: null, unreadable: true });
   expect(found["empty-1"]).toMatchObject({ record: null, unreadable: false });

@@ -1,9 +1,10 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { Event, type Fact } from "../../../app/protocol/event.ts";
 import type { FailureCode } from "../../../app/protocol/failure.ts";
-import { Event, type Fact } from "../../../app/protocol/wire.ts";
-import { type Agent, AgentSettings, adapterOf } from "../../../daemon/agents/settings.ts";
+import { type Agent, AgentSettings } from "../../../daemon/agent-settings.ts";
+import { adapterOf } from "../../../daemon/agents/adapters.ts";
 
 // What real agents printed, replayed through their adapters; and then the same lines cut, merged,
 // shuffled and corrupted, a hundred thousand times.

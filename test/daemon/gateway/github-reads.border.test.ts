@@ -1,13 +1,18 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { createHub, type Hub, serveGitHub } from "../../../daemon/gateway/github-reads.ts";
+import { systemClock } from "../../../app/protocol/clock.ts";
+import {
+  createGitHubProxy,
+  type GitHubProxy,
+  serveGitHub,
+} from "../../../daemon/gateway/github-reads.ts";
 
 // The gateway's door to GitHub, as `gh` inside knocks at it; GitHub itself only counts here.
 
 let github: Server;
 let gateway: Server;
-let hub: Hub;
+let proxy: GitHubProxy;
 let asked: { url: string; token: string; etag: string }[] = [];
 let comments: string[] = [];
 let now = 1_000;
@@ -27,7 +32,7 @@ beforeAll(async () => {
     const link = `<${url(github)}/repos/acme/app/issues?page=2>; rel="next"`;
     response.writeHead(200, { etag: '"1"', link, "content-type": "application/json" }).end("[1]");
   });
-  gateway = createServer((request, response) => void serveGitHub(hub, request, response));
+  gateway = createServer((request, response) => void serveGitHub(proxy, request, response));
   await Promise.all([listen(github), listen(gateway)]);
 });
 afterAll(() => {
@@ -38,8 +43,8 @@ beforeEach(() => {
   asked = [];
   comments = [];
   const job = { repository: "acme/app", branch: "trimo/1-x", issue: 1 };
-  const clock = { now: () => now, sleep: async () => {} };
-  hub = createHub(
+  const clock = { ...systemClock, now: () => now, sleep: async () => {} };
+  proxy = createGitHubProxy(
     url(github),
     job,
     async () => "secret",

@@ -11,13 +11,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { systemClock } from "../../../app/protocol/clock.ts";
-import type { Fact } from "../../../app/protocol/wire.ts";
+import type { Fact } from "../../../app/protocol/event.ts";
+import type { Api } from "../../../daemon/agent-settings.ts";
 import { nothingSpent } from "../../../daemon/agents/adapter.ts";
-import type { Api } from "../../../daemon/agents/settings.ts";
 import { CredentialError, createCredential } from "../../../daemon/gateway/credential.ts";
-import type { Attempt } from "../../../daemon/gateway/egress.ts";
+import type { Connection } from "../../../daemon/gateway/egress.ts";
 import { Meter } from "../../../daemon/gateway/meter.ts";
-import { type Cut, createModel, serveModel } from "../../../daemon/gateway/model/proxy.ts";
+import { createModel, type LimitHit } from "../../../daemon/gateway/model/model.ts";
+import { serveModel } from "../../../daemon/gateway/model/proxy.ts";
 import { resetOf } from "../../../daemon/gateway/model/quota.ts";
 import { type Model, startModel } from "../../support/model/server.ts";
 
@@ -48,10 +49,10 @@ type Options = {
 
 async function gateway(api: Api, baseUrl: string, options: Options = {}) {
   const facts: Fact[] = [];
-  const attempts: Attempt[] = [];
-  const cuts: Cut[] = [];
+  const connections: Connection[] = [];
+  const cuts: LimitHit[] = [];
   const secrets = new Set<string>();
-  const cut = (one: Cut) => cuts.push(one);
+  const cut = (one: LimitHit) => cuts.push(one);
   const meter = new Meter(
     {
       clock: systemClock,
@@ -78,12 +79,12 @@ async function gateway(api: Api, baseUrl: string, options: Options = {}) {
   };
   const on = {
     fact: (fact: Fact) => facts.push(fact),
-    attempt: (attempt: Attempt) => attempts.push(attempt),
-    cut,
+    connection: (connection: Connection) => connections.push(connection),
+    limitHit: cut,
   };
   const model = createModel(service, credential, meter, secrets, systemClock, on);
   const url = await listen((request, response) => void serveModel(model, request, response));
-  return { url: `${url}/model/it`, facts, attempts, cuts, meter, model };
+  return { url: `${url}/model/it`, facts, connections, cuts, meter, model };
 }
 
 async function scripted(): Promise<Model> {
@@ -167,7 +168,7 @@ test.each([
     reached += 1;
     response.end();
   });
-  const { url, attempts } = await gateway(api, upstream);
+  const { url, connections } = await gateway(api, upstream);
   const at = new URL(url);
   const status = await new Promise((resolve) => {
     const options = { host: at.hostname, port: at.port, path: `${at.pathname}${path}`, method };
@@ -175,7 +176,7 @@ test.each([
   });
   expect(status === 403 || status === 404).toBe(true);
   expect(reached).toBe(0);
-  if (status === 403) expect(attempts[0]).toMatchObject({ allowed: false });
+  if (status === 403) expect(connections[0]).toMatchObject({ allowed: false });
 });
 
 test("bytes pass as they come, both ways", async () => {
@@ -273,7 +274,7 @@ describe("a service that gives no more", () => {
     const near = await gateway("anthropic", upstream.url, failing("429"));
     await statusOf(near.url, 5);
     expect(near.cuts).toEqual([]);
-    expect(near.model.failing?.cut.code).toBe("quota_reached");
+    expect(near.model.failing?.limit.code).toBe("quota_reached");
   });
 
   test("falls over again and again: an end is made of it", async () => {
@@ -297,7 +298,7 @@ describe("a service that gives no more", () => {
     const { url, model } = await gateway("anthropic", upstream.url, failing("cut"));
     const answer = await post(`${url}/v1/messages`, hello);
     await expect(answer.text()).rejects.toThrow();
-    await expect.poll(() => model.failing?.cut.text).toContain("in the middle of an answer");
+    await expect.poll(() => model.failing?.limit.text).toContain("in the middle of an answer");
   });
 
   test("does not answer at all", async () => {
@@ -307,10 +308,10 @@ describe("a service that gives no more", () => {
       timeoutMs: 300,
     });
     expect(await statusOf(url, 1)).toEqual([503]);
-    expect(model.failing?.cut.text).toContain("did not answer within");
+    expect(model.failing?.limit.text).toContain("did not answer within");
     const nobody = await gateway("anthropic", "http://127.0.0.1:9");
     expect(await statusOf(nobody.url, 1)).toEqual([503]);
-    expect(nobody.model.failing?.cut.code).toBe("model_overloaded");
+    expect(nobody.model.failing?.limit.code).toBe("model_overloaded");
   });
 
   test("says in the middle of a stream that it is overloaded", async () => {
@@ -322,7 +323,7 @@ describe("a service that gives no more", () => {
     });
     const { url, model } = await gateway("anthropic", upstream);
     await (await post(`${url}/v1/messages`, hello)).text();
-    expect(model.failing?.cut).toMatchObject({
+    expect(model.failing?.limit).toMatchObject({
       code: "model_overloaded",
       text: "overloaded_error Overloaded",
     });

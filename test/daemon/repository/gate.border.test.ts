@@ -226,15 +226,15 @@ test("the end of a run counts a push that nobody has looked at yet", async () =>
   await git(work, "commit", "--allow-empty", "-qm", "Last");
   await git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
   const told: string[] = [];
-  const pusher = new Pusher(
+  const pusher = new Pusher({
     gate,
-    remote,
-    { told: start, onGitHub: start, start },
-    async () => "token",
-    systemClock,
-    (fact) => told.push(fact.type),
-    new AbortController().signal,
-  );
+    url: remote,
+    at: { told: start, onGitHub: start, start },
+    token: async () => "token",
+    clock: systemClock,
+    tell: (fact) => told.push(fact.type),
+    signal: new AbortController().signal,
+  });
   expect(pusher.changed).toBe(false);
   const verdict = await pusher.finish("trimo/1-x-run-1");
   expect(verdict).toEqual({ ok: true, head: await gateHead(gate) });

@@ -3,11 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { Event } from "../../../app/protocol/wire.ts";
+import { systemClock } from "../../../app/protocol/clock.ts";
+import type { Event } from "../../../app/protocol/event.ts";
+import { RunningState } from "../../../app/protocol/running-state.ts";
 import { type Server, ServerError } from "../../../daemon/server/client.ts";
 import { Outbox } from "../../../daemon/server/outbox.ts";
 
 const clock = {
+  ...systemClock,
   now: () => 1_000,
   sleep: () => new Promise<void>((resolve) => setTimeout(resolve, 1)),
 };
@@ -72,9 +75,9 @@ test("events are sent again until they are acknowledged, in order, and a stale a
       return answer;
     },
   } as unknown as Server;
-  const stop = new AbortController();
-  const sending = outbox.send(server, "r", 1, stop.signal);
-  await outbox.delivered(stop.signal);
+  const state = new RunningState(clock);
+  const sending = outbox.send(server, { run: "r", attempt: 1 }, state);
+  await outbox.delivered(state.signal);
   expect(seen).toEqual([
     [1, 2, 3],
     [1, 2, 3],

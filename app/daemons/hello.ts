@@ -1,0 +1,30 @@
+import type { Hello, HelloAnswer } from "../protocol/hello.ts";
+import { type Daemon, recordHello } from "../state/daemon.ts";
+import type { Tx } from "../state/database.ts";
+import { heldLease, renew } from "../state/lease.ts";
+import { liftPauses } from "../state/pause.ts";
+import { findRun, isOver } from "../state/run.ts";
+import { isRescuable } from "./speaks-for.ts";
+
+type Verdict = HelloAnswer["verdicts"][number]["verdict"];
+
+/** Stores what the daemon can do; about each run it still has it is told what to do. */
+export async function welcome(tx: Tx, daemon: Daemon, hello: Hello): Promise<HelloAnswer> {
+  const { version, slots, repositories, agents, start } = hello;
+  if (start !== daemon.start) await liftPauses(tx, daemon);
+  await recordHello(tx, daemon, { version, slots, repositories, agents, start });
+  const verdicts: HelloAnswer["verdicts"] = [];
+  for (const { run, attempt } of hello.held)
+    verdicts.push({ run, attempt, verdict: await judge(tx, daemon, run, attempt) });
+  return { name: daemon.name, verdicts };
+}
+
+async function judge(tx: Tx, daemon: Daemon, runId: string, attempt: number): Promise<Verdict> {
+  const lease = await heldLease(tx, { runId, attempt, daemonId: daemon.id });
+  const run = await findRun(tx, runId);
+  if (run && lease && !isOver(run.state)) {
+    await renew(tx, runId);
+    return lease.cancel ? "cancel" : "continue";
+  }
+  return run && (await isRescuable(tx, run, { attempt, daemon })) ? "rescue" : "kill";
+}

@@ -1,0 +1,10 @@
+import { z } from "zod";
+
+export const TokenRequest = z.strictObject({
+  attempt: z.number().int().positive(),
+  /** `push` its branch, or `read` what is said about the repository: issues, pull requests, checks. */
+  purpose: z.enum(["push", "read"]),
+});
+export type TokenPurpose = z.infer<typeof TokenRequest>["purpose"];
+/** A token for the one repository of this attempt; `expiresAt` in milliseconds since 1970. */
+export const TokenAnswer = z.strictObject({ token: z.string(), expiresAt: z.number().int() });

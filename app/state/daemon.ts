@@ -1,0 +1,68 @@
+import { eq } from "drizzle-orm";
+import type { Reads, Tx } from "./database.ts";
+import { hashOf } from "./identity.ts";
+import { daemons } from "./schema.ts";
+
+/** An enrolled daemon. */
+export type Daemon = typeof daemons.$inferSelect;
+
+/** A daemon that has been silent for this long is away: it renews far more often. */
+export const awayMs = 60_000;
+
+/** Whether a daemon was heard of lately, and has slots at all; `now` in milliseconds since 1970. */
+export function isHere(daemon: Pick<Daemon, "slots" | "seenAt">, now: number): boolean {
+  return daemon.slots > 0 && daemon.seenAt !== null && now - daemon.seenAt <= awayMs;
+}
+
+/** Every enrolled daemon. */
+export async function allDaemons(tx: Reads): Promise<Daemon[]> {
+  return await tx.select().from(daemons);
+}
+
+/** The daemon with this name; null: none is enrolled under it. */
+export async function findDaemon(tx: Reads, name: string): Promise<Daemon | null> {
+  const [row] = await tx.select().from(daemons).where(eq(daemons.name, name));
+  return row ?? null;
+}
+
+/** The daemon that has this token; null: nobody has. */
+export async function daemonByToken(tx: Reads, token: string): Promise<Daemon | null> {
+  const [row] = await tx
+    .select()
+    .from(daemons)
+    .where(eq(daemons.tokenHash, hashOf(token)));
+  return row ?? null;
+}
+
+/** Enrols a daemon; of its token only the hash is kept. `account`: the one it may serve; null: all. */
+export async function addDaemon(
+  tx: Tx,
+  { name, token, account }: { name: string; token: string; account: string | null },
+) {
+  await tx.insert(daemons).values({
+    id: tx.newId(),
+    name,
+    tokenHash: hashOf(token),
+    account,
+    repositories: [],
+    agents: [],
+    createdAt: tx.now,
+  });
+}
+
+/** The daemon was heard of just now. */
+export async function recordSeen(tx: Tx, { id }: Pick<Daemon, "id">) {
+  await tx.update(daemons).set({ seenAt: tx.now }).where(eq(daemons.id, id));
+}
+
+/** What the daemon has said of itself. */
+export async function recordHello(
+  tx: Tx,
+  { id }: Pick<Daemon, "id">,
+  hello: Pick<Daemon, "version" | "slots" | "repositories" | "agents" | "start">,
+) {
+  await tx
+    .update(daemons)
+    .set({ ...hello, seenAt: tx.now })
+    .where(eq(daemons.id, id));
+}

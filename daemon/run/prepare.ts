@@ -1,0 +1,286 @@
+import { existsSync } from "node:fs";
+import { statfs } from "node:fs/promises";
+import { join, posix } from "node:path";
+import { backoffMs } from "../../app/protocol/clock.ts";
+import { failureDetailMax } from "../../app/protocol/failure.ts";
+import type { Job } from "../../app/protocol/job.ts";
+import {
+  type Carrier,
+  type Container,
+  type Docker,
+  engineFolder,
+  imageLabels,
+  type Started,
+  startContainer,
+  stateOf,
+} from "../docker/container.ts";
+import { containerSpec, volumeName } from "../docker/container-spec.ts";
+import type { LimitHit } from "../gateway/model/model.ts";
+import { openTunnel } from "../gateway/tunnel.ts";
+import { contractLabel, contractVersion } from "../images/base.ts";
+import { BuildError } from "../images/build.ts";
+import { BuildRefused, type Wanted } from "../images/builds.ts";
+import { ContextError } from "../images/context.ts";
+import { redact } from "../redact.ts";
+import { type Gate, makeGate, openGate } from "../repository/gate.ts";
+import { GitError } from "../repository/git.ts";
+import {
+  type Drift,
+  driftText,
+  type Fetched,
+  fetchMirror,
+  readDrift,
+  readMirror,
+} from "../repository/mirror.ts";
+import { type AgentSetup, acceptsMessages, chooseSession, makeAgentSetup } from "./agent-setup.ts";
+import { removeContainerAndVolume } from "./archive.ts";
+import type { Attempt, Parts } from "./attempt.ts";
+import { makePlan, PlanError, refuseDefaultBranch, refuseForeign } from "./plan.ts";
+import { Cancelled } from "./refusal.ts";
+import type { Plan } from "./run-record.ts";
+import { containerRequestOf, reserveBytes, sameContainer, taskOf } from "./task.ts";
+
+// From a job to a container at work: token, mirror, plan, image, gate, agent, container, task.
+
+const fetchTriesMax = 4;
+const fetchRetry = { baseMs: 500, mostMs: 5_000 };
+
+/** A run whose container is at work, or has been. */
+export type Prepared = {
+  container: Container;
+  /** The tunnel's process where it was started with the container; null: there is none yet. */
+  carrier: Promise<Carrier | null> | null;
+  gate: Gate;
+  plan: Plan;
+  agent: AgentSetup;
+};
+
+/** Where a run's gate lies in its folder. */
+const gatePath = (folder: string): string => join(folder, "gate.git");
+
+/**
+ * Begins a run: everything up to a container that has its task.
+ *
+ * @throws PlanError, Cancelled, GitError, DockerError or ServerError; nothing runs then.
+ */
+export async function prepare(parts: Parts, attempt: Attempt): Promise<Prepared> {
+  const { config, docker } = parts;
+  const { job, outbox, folder, signals } = attempt;
+  refuseForeign(config, job.repository);
+  outbox.add({ type: "stage", stage: "preparing" });
+  const ahead = startAhead(parts, attempt);
+  let handed = false;
+  try {
+    const fetched = await fetchWithRetry(parts, attempt);
+    refuseDefaultBranch(job, fetched);
+    const drafted = makePlan(config, job, fetched);
+    const launch = chooseSession({ config, job, outbox }, drafted);
+    await needRoom(config.data, docker);
+    const image = await builtImage(parts, attempt, drafted, fetched);
+    await needImage(docker, image);
+    const onDefault = job.base.branch === fetched.defaultBranch;
+    const [gate, drift] = await Promise.all([
+      makeGate(gatePath(folder), fetched.folder, job.branch, drafted.startSha),
+      onDefault ? readDrift(fetched, signals.cancel) : null,
+    ]);
+    if (drift) outbox.add({ type: "base", ...drift });
+    const plan = { ...drafted, launch, image, driftNote: driftNote(drift, job.base.branch) };
+    const early = await ahead;
+    if (signals.cancel.aborted) throw new Cancelled();
+    const agent = await agentSetupFor(parts, attempt, plan, false);
+    outbox.add(startedFact(plan));
+    const fits = early && sameContainer(early.plan, plan);
+    if (early && !fits) await removeContainerAndVolume(docker, job, null);
+    recordContainer(attempt, plan);
+    const { started, carrier } = fits ? early : await startWithTunnel(parts, job, plan);
+    const forge = new URL(config.github).host;
+    started.hand(JSON.stringify(taskOf(job, plan, agent.task, forge)));
+    handed = true;
+    return { container: started.container, carrier, gate, plan, agent };
+  } finally {
+    // Without its task it ends by itself. Waited for: made after the clean-up it would be left behind.
+    if (!handed) (await ahead)?.started.abandon();
+  }
+}
+
+/** Goes on with the container an earlier daemon had started; null when it had not come that far. */
+export async function reattach(parts: Parts, attempt: Attempt): Promise<Prepared | null> {
+  const { docker } = parts;
+  const { record, folder, job, outbox } = attempt;
+  const { plan, containerId, died } = record.current;
+  if (!plan || !containerId) return null;
+  const container = docker.getContainer(containerId);
+  const gate = openGate(gatePath(folder), job.branch);
+  const agent = await agentSetupFor(parts, attempt, plan, true);
+  const prepared = { container, carrier: null, gate, plan, agent };
+  if (died) return prepared;
+  // Started ahead of its plan and killed with it: there is no gate yet, so nothing has begun.
+  const hasGate = existsSync(join(gate.folder, "HEAD"));
+  const state = hasGate ? await stateOf(container) : null;
+  // It has told something, so it was there: if it is gone now, its volume is to be rescued.
+  const wasThere = hasGate && outbox.mark.journal > 0;
+  if (!state?.started && !wasThere) {
+    await removeContainerAndVolume(docker, job, containerId);
+    return null;
+  }
+  outbox.add({ type: "notice", text: "the daemon was restarted and goes on with this run" });
+  return prepared;
+}
+
+/** `again`: for a container that is under way with what it was given. */
+async function agentSetupFor(
+  { config, clock, log }: Parts,
+  { job, folder, outbox, secrets, record, signals, onConnection }: Attempt,
+  plan: Plan,
+  again: boolean,
+): Promise<AgentSetup> {
+  if (record.current.limitHit) signals.hitLimit();
+  // Why is on record before the agent is ended.
+  const limitHit = (limit: LimitHit) => {
+    if (record.current.limitHit) return;
+    const text = redact(limit.text, secrets).slice(0, failureDetailMax);
+    record.update({ limitHit: { ...limit, text } });
+    log.warn({ run: job.run, code: limit.code }, "the agent is ended: its model gives no more");
+    signals.hitLimit();
+  };
+  const around = { config, job, folder, outbox, secrets, clock };
+  return await makeAgentSetup(around, plan, { connection: onConnection, limitHit }, again);
+}
+
+/**
+ * The container takes as long to start as the mirror to be fetched, so it is begun as the last fetch
+ * would have it. Should the plan turn out another, it is removed again, having done nothing.
+ */
+async function startAhead(
+  parts: Parts,
+  attempt: Attempt,
+): Promise<(Running & { plan: Plan }) | null> {
+  const { config, docker, builds, log } = parts;
+  const { job } = attempt;
+  try {
+    const known = await readMirror(config.data, job.repository);
+    if (!known) return null;
+    const drafted = makePlan(config, job, { ...known, branchSha: null });
+    const image = drafted.build
+      ? await builds.known(wantedImage(job.repository, drafted.build, known))
+      : drafted.image;
+    if (!image) return null;
+    const plan = { ...drafted, image };
+    await needImage(docker, image);
+    recordContainer(attempt, plan);
+    return { plan, ...(await startWithTunnel(parts, job, plan)) };
+  } catch (error) {
+    // The ordinary way meets the same trouble, and says it.
+    log.debug({ err: error, run: job.run }, "no container ahead of the plan");
+    return null;
+  }
+}
+
+type Running = { started: Started; carrier: Promise<Carrier | null> };
+
+/** The tunnel's process starts while the task is still being put together. */
+async function startWithTunnel(
+  { docker, identity }: Parts,
+  job: Job,
+  plan: Plan,
+): Promise<Running> {
+  const spec = containerSpec(containerRequestOf(job, plan, identity));
+  const started = await startContainer(docker, spec);
+  return { started, carrier: openTunnel(started.container).catch(() => null) };
+}
+
+/** Its name is known before it is made: killed in between, the next daemon still finds it. */
+function recordContainer({ job, record }: Attempt, plan: Plan) {
+  record.update({ plan, containerId: volumeName(job.run, job.attempt) });
+}
+
+function startedFact(plan: Plan) {
+  const { agent, image, cpus, memoryBytes, minutes } = plan;
+  const messages = acceptsMessages(plan);
+  return {
+    type: "started" as const,
+    agent,
+    image,
+    cpus,
+    memoryBytes,
+    minutes,
+    acceptsMessages: messages,
+  };
+}
+
+function driftNote(drift: Drift | null, base: string): string {
+  return drift ? `\n\n## The base has moved on\n\n${driftText(drift, base)}\n` : "";
+}
+
+/** With less than this free nothing is begun: what is under way needs it. */
+async function needRoom(data: string, docker: Docker) {
+  for (const folder of [data, await engineFolder(docker)]) {
+    // An engine elsewhere: its disk is not ours to look at.
+    const found = await statfs(folder).catch(() => null);
+    if (!found || found.bavail * found.bsize >= reserveBytes) continue;
+    const left = Math.round((found.bavail * found.bsize) / 2 ** 20);
+    throw new PlanError(
+      "disk_full",
+      `${folder} has ${left} MB free; a run begins with at least ${reserveBytes / 2 ** 20} MB.`,
+    );
+  }
+}
+
+function wantedImage(
+  repository: string,
+  dockerfile: string,
+  { folder, defaultSha }: Pick<Fetched, "folder" | "defaultSha">,
+): Wanted {
+  const path = posix.normalize(dockerfile);
+  return { repository, mirror: folder, sha: defaultSha, dockerfile: path };
+}
+
+/** The plan's image, built from the default branch where trimo.yml says so. */
+async function builtImage(
+  { builds }: Parts,
+  { job, outbox, signals }: Attempt,
+  plan: Plan,
+  fetched: Fetched,
+): Promise<string> {
+  if (!plan.build) return plan.image;
+  const say = (text: string) => outbox.add({ type: "notice", text });
+  const signal = AbortSignal.any([signals.over, signals.cancel]);
+  try {
+    return await builds.image(wantedImage(job.repository, plan.build, fetched), say, signal);
+  } catch (error) {
+    if (signals.cancel.aborted) throw new Cancelled();
+    if (error instanceof BuildRefused) throw new PlanError("image_refused", error.message);
+    if (error instanceof BuildError || error instanceof ContextError)
+      throw new PlanError("image_build_failed", error.message);
+    throw error;
+  }
+}
+
+async function needImage(docker: Docker, image: string) {
+  const labels = await imageLabels(docker, image);
+  if (!labels) throw new PlanError("image_missing", `${image} is not on this machine.`);
+  if (labels[contractLabel] !== contractVersion)
+    throw new PlanError(
+      "image_no_contract",
+      `${image} carries no label ${contractLabel}=${contractVersion}.`,
+    );
+}
+
+/** The mirror, up to date; GitHub may be away for a moment. */
+async function fetchWithRetry(
+  { config, clock }: Parts,
+  { job, signals, pushToken }: Attempt,
+): Promise<Fetched> {
+  const stop = AbortSignal.any([signals.over, signals.cancel]);
+  for (let tries = 1; ; tries++) {
+    try {
+      const { data, github } = config;
+      return await fetchMirror(data, github, job.repository, job.branch, await pushToken(), stop);
+    } catch (error) {
+      if (signals.cancel.aborted) throw new Cancelled();
+      const again = error instanceof GitError && tries < fetchTriesMax && !signals.over.aborted;
+      if (!again) throw error;
+      await clock.sleep(backoffMs(clock, tries, fetchRetry), stop);
+    }
+  }
+}

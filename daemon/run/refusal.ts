@@ -1,0 +1,34 @@
+import type { FailureCode } from "../../app/protocol/failure.ts";
+import { trimoYmlPath } from "../../app/protocol/trimo-yml.ts";
+import { DockerError } from "../docker/container.ts";
+import { GitError } from "../repository/git.ts";
+import { ServerError } from "../server/client.ts";
+import { PlanError } from "./plan.ts";
+import type { Ending } from "./verdict.ts";
+
+/** The run was cancelled before it began. */
+export class Cancelled extends Error {}
+
+/** Why a run could not begin, as its end. Pure. */
+export function refusalOf(error: unknown): Ending {
+  if (error instanceof Cancelled) return { outcome: "cancelled", failure: null };
+  const detail = error instanceof Error ? error.message : String(error);
+  if (!(error instanceof PlanError))
+    return { outcome: "failed", failure: { code: codeOf(error), detail } };
+  const outcome = error.code === "repository_refused" ? "declined" : "failed";
+  return { outcome, failure: { code: error.code, detail } };
+}
+
+/** Whether Docker does not answer, which a restart of it may mend. */
+export const isDockerAway = (error: unknown): boolean =>
+  error instanceof DockerError && error.kind === "unavailable";
+
+function codeOf(error: unknown): FailureCode {
+  if (error instanceof GitError)
+    return error.message.includes(trimoYmlPath) ? "config_invalid" : "repository_unreachable";
+  if (error instanceof ServerError) return "daemon_failed";
+  if (isDockerAway(error)) return "docker_unavailable";
+  if (error instanceof DockerError && error.kind === "disk_full") return "disk_full";
+  if (error instanceof DockerError && error.kind === "image_missing") return "image_missing";
+  return (error as { code?: string }).code === "ENOSPC" ? "disk_full" : "daemon_failed";
+}

@@ -1,0 +1,60 @@
+import { backoffMs } from "../../app/protocol/clock.ts";
+import { failureDetailMax } from "../../app/protocol/failure.ts";
+import type { Settle } from "../../app/protocol/settle.ts";
+import { cleanEnd, redact } from "../redact.ts";
+import { ServerError } from "../server/client.ts";
+import type { Attempt, Parts } from "./attempt.ts";
+import type { Ending } from "./verdict.ts";
+
+/** How long the app is asked to take a run's end, in milliseconds. */
+const settleMsMax = 10 * 60_000;
+const retry = { baseMs: 200, mostMs: 10_000 };
+
+/** What is told of the branch beside the end; see `Settle`. */
+export type Branch = Pick<Settle, "head" | "changed" | "quota">;
+
+export const nothingPushed: Branch = { head: null, changed: false, quota: null };
+
+/** Closes the outbox and makes the message of the run's end: its detail masked, and cut to the wire's limit. */
+export function closeWith(
+  { job, outbox, secrets }: Attempt,
+  ending: Ending,
+  branch: Branch,
+): Settle {
+  if (ending.outcome !== "declined") outbox.add({ type: "stage", stage: "cleaning" });
+  outbox.close();
+  const { outcome, failure } = ending;
+  const detail = failure && cleanEnd(redact(failure.detail, secrets), failureDetailMax);
+  return {
+    attempt: job.attempt,
+    lastSeq: outbox.lastSeq,
+    outcome,
+    failure: failure && { code: failure.code, detail: detail ?? "" },
+    ...branch,
+  };
+}
+
+/** Tells the app every event, and then the end, until it has them or `signals.over` aborts. */
+export async function settle(
+  { server, clock, log }: Parts,
+  { job, outbox, signals }: Attempt,
+  end: Settle,
+) {
+  const { over } = signals;
+  await outbox.delivered(over);
+  const until = clock.now() + settleMsMax;
+  for (let tries = 0; !over.aborted; tries++) {
+    try {
+      await server.settle(job.run, end, over);
+      log.info({ run: job.run, outcome: end.outcome, failure: end.failure?.code }, "settled");
+      return;
+    } catch (error) {
+      if (over.aborted) return;
+      if (!(error instanceof ServerError) || !error.passing || clock.now() > until) {
+        log.error({ err: error, run: job.run }, "the app did not take the run's end");
+        return;
+      }
+      await clock.sleep(backoffMs(clock, tries, retry), over);
+    }
+  }
+}

@@ -1,0 +1,56 @@
+/** What the outside may want of a run under way. */
+export type Wishes = {
+  /** Aborted when somebody has cancelled the run: the agent is stopped and its work kept. */
+  cancel: AbortController;
+  /** The daemon goes: leave everything as it is. */
+  leave: AbortSignal;
+  /** Called when a message waits for the run: its lease, which brings it, is renewed at once. */
+  onMessage: Set<() => void>;
+};
+
+/**
+ * The ends of one attempt, and who asks for them:
+ *
+ *   stop     the agent is to stop and its work is kept: cancelled, or a limit was hit
+ *   abandon  the attempt is no longer this daemon's: stop the container before somebody else begins
+ *   leave    the daemon goes: the container works on, and the next daemon finds it
+ *
+ * `over` joins the last two: nothing more is asked of the app, git or Docker for this attempt.
+ */
+export class Signals {
+  /** Somebody has cancelled the run. */
+  readonly cancel: AbortSignal;
+  readonly leave: AbortSignal;
+  readonly stop: AbortSignal;
+  readonly over: AbortSignal;
+  readonly #limit = new AbortController();
+  readonly #abandon = new AbortController();
+  readonly #finished = new AbortController();
+
+  constructor({ cancel, leave }: Pick<Wishes, "cancel" | "leave">) {
+    this.cancel = cancel.signal;
+    this.leave = leave;
+    this.stop = AbortSignal.any([cancel.signal, this.#limit.signal]);
+    this.over = AbortSignal.any([leave, this.#abandon.signal, this.#finished.signal]);
+  }
+
+  /** Aborts when the attempt is no longer this daemon's. */
+  get abandon(): AbortSignal {
+    return this.#abandon.signal;
+  }
+
+  /** Stops the agent: its model gives no more, or it has used up what it may. */
+  hitLimit() {
+    this.#limit.abort();
+  }
+
+  /** Gives the attempt up: its lease is lost, or the app has ended it. */
+  lose(why: string) {
+    this.#abandon.abort(why);
+  }
+
+  /** Ends the attempt's loops; there is nothing left to do. */
+  finish() {
+    this.#finished.abort();
+  }
+}

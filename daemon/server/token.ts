@@ -1,0 +1,43 @@
+import { backoffMs, type Clock } from "../../app/protocol/clock.ts";
+import type { Job } from "../../app/protocol/job.ts";
+import type { TokenPurpose } from "../../app/protocol/token.ts";
+import { type Server, ServerError } from "./client.ts";
+
+/** A token that ends sooner is asked for anew, in milliseconds. */
+const leftMsMin = 5 * 60_000;
+const triesMax = 10;
+const retry = { baseMs: 200, mostMs: 5_000 };
+
+type Parts = {
+  server: Server;
+  clock: Clock;
+  /** Every token is added: it is masked in whatever is told of the run. */
+  secrets: Set<string>;
+  signal: AbortSignal;
+};
+
+/**
+ * Hands out an attempt's token for one purpose, asked for anew before it ends. What it returns rejects
+ * with ServerError when the app refuses, or does not answer for about half a minute.
+ */
+export function tokenKeeper(
+  { server, clock, secrets, signal }: Parts,
+  { run, attempt }: Pick<Job, "run" | "attempt">,
+  purpose: TokenPurpose,
+): () => Promise<string> {
+  let known: { token: string; expiresAt: number } | null = null;
+  return async () => {
+    for (let tries = 0; ; tries++) {
+      if (known && known.expiresAt - clock.now() > leftMsMin) return known.token;
+      try {
+        known = await server.token(run, { attempt, purpose }, signal);
+        secrets.add(known.token);
+        secrets.add(Buffer.from(`x-access-token:${known.token}`).toString("base64"));
+      } catch (error) {
+        const passing = error instanceof ServerError && error.passing;
+        if (!passing || tries >= triesMax || signal.aborted) throw error;
+        await clock.sleep(backoffMs(clock, tries, retry), signal);
+      }
+    }
+  };
+}
