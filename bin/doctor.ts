@@ -10,21 +10,21 @@ import { baseImage, isBaseCurrent } from "../daemon/images/base.ts";
 import { agentImage, installable } from "../daemon/images/with-agents.ts";
 
 type Flags = Options & { agent?: string; prompt?: string; json?: boolean; verbose?: boolean };
-type Finding = { ok: boolean; what: string; mend: string | null };
+type Finding = { ok: boolean; what: string; fix: string | null };
 
 /** Stands where no app is named: that was said already. */
 const nowhere = "http://127.0.0.1:9";
 const usualPrompt =
   "Create a file HELLO.md that holds one friendly sentence, commit it, and do nothing else.";
 
-/** `trimo doctor`: what is missing on this machine, each with its mend; with --agent a tiny run. */
+/** `trimo doctor`: what is missing on this machine, each says how to fix it; with --agent a tiny run. */
 export async function runDoctor(flags: Flags) {
   const findings: Finding[] = [];
-  const note = (ok: boolean, what: string, mend: string | null = null) => {
-    findings.push({ ok, what, mend });
+  const note = (ok: boolean, what: string, fix: string | null = null) => {
+    findings.push({ ok, what, fix });
     if (flags.json) return;
     process.stdout.write(`${ok ? "✔" : "✖"} ${what}\n`);
-    if (mend) process.stdout.write(`  → ${mend}\n`);
+    if (fix) process.stdout.write(`  → ${fix}\n`);
   };
   const docker = connectDocker();
   const engine = await checkEngine(docker, note);
@@ -41,7 +41,7 @@ export async function runDoctor(flags: Flags) {
   if (!ok) process.exitCode = 1;
 }
 
-type Note = (ok: boolean, what: string, mend?: string | null) => void;
+type Note = (ok: boolean, what: string, fix?: string | null) => void;
 
 async function checkEngine(docker: Docker, note: Note): Promise<boolean> {
   try {
@@ -111,7 +111,7 @@ async function checkKey({ agents }: Config, name: string, note: Note) {
     note(
       false,
       `${name}: ${(error as Error).message}`,
-      `Mend credential: of ${name} in daemon.yml`,
+      `Fix credential: of ${name} in daemon.yml`,
     );
   }
 }

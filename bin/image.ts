@@ -163,9 +163,9 @@ function reportOf(checked: Checked): string[] {
           `✔ agents: ${checked.agents.map(({ name, version }) => `${name} ${version || "?"}`).join(", ")}`,
         ]
       : []),
-    ...findings.flatMap(({ level, what, mend }) => [
+    ...findings.flatMap(({ level, what, fix }) => [
       `${level === "fail" ? "✖" : "!"} ${what.replaceAll("\n", "\n  ")}`,
-      `  → ${mend}`,
+      `  → ${fix}`,
     ]),
     "  layers, largest first:",
     ...layers.map(({ bytes, by }) => `  ${megabytes(bytes).padStart(8)}  ${by}`),

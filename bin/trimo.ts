@@ -40,7 +40,7 @@ program
 
 program
   .command("doctor")
-  .description("says what is missing on this machine, and how to mend it")
+  .description("says what is missing on this machine, and how to fix it")
   .option("--config <file>", "daemon.yml")
   .option("--server <url>", "the app")
   .option("--token-file <file>", "holds the token that `trimo enroll` printed")
@@ -79,7 +79,7 @@ image
   );
 image
   .command("check <image>")
-  .description("starts an image as a run would, and says what is wrong with it and how to mend it")
+  .description("starts an image as a run would, and says what is wrong with it and how to fix it")
   .option("--preboot-seconds <n>", "what preboot may take", "300")
   .option("--json", "the result as JSON")
   .action(async (name: string, options) =>

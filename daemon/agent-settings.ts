@@ -53,7 +53,7 @@ const common = {
       output: z.number().nonnegative(),
     })
     .optional(),
-  /** A login that cannot be injected goes into the container: see README. */
+  /** A login that cannot be injected goes into the container: see docs/agents.md. */
   expose: z.literal(true).optional(),
   /** That login, a file on this machine. */
   login: path.optional(),
@@ -61,7 +61,7 @@ const common = {
   env: z.record(z.string().regex(/^[A-Za-z_]\w*$/), z.string().max(4_000)).default({}),
 };
 const command = z.array(z.string().min(1)).min(1);
-export const api = z.enum(["anthropic", "openai", "gemini"]);
+const api = z.enum(["anthropic", "openai", "gemini"]);
 export type Api = z.infer<typeof api>;
 
 export const Agent = z.discriminatedUnion("adapter", [

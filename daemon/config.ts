@@ -8,7 +8,7 @@ import { HostPort, Limits, size } from "../app/protocol/trimo-yml.ts";
 import { AgentSettings } from "./agent-settings.ts";
 
 /** What this machine serves, may start, and gives: daemon.yml. Nothing from outside widens it. */
-const DaemonYml = z.strictObject({
+export const DaemonYml = z.strictObject({
   server: z.url({ protocol: /^https?$/ }).optional(),
   /** Where repositories are fetched from and pushed to. */
   github: z.url({ protocol: /^https?$/ }).default("https://github.com"),

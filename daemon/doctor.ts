@@ -80,6 +80,7 @@ export async function proveAgent(
     const transcript = await readTranscript(own.data, job);
     return { ok: settled?.outcome === "succeeded", commits, end: settled, transcript };
   } finally {
+    // Nothing more can be done here; the next start of a daemon sweeps it.
     await removeContainerAndVolume(docker, job, null).catch(() => {});
     forge.close();
     await rm(folder, { recursive: true, force: true });
@@ -180,6 +181,7 @@ function serveForge(folder: string, request: IncomingMessage, response: ServerRe
     },
   });
   child.on("error", () => response.destroy());
+  // A pipe whose reader has ended: its exit tells why.
   child.stdin.on("error", () => {});
   request.pipe(child.stdin);
   copyCgi(child.stdout, response);

@@ -15,7 +15,7 @@ import { sweepLoop } from "./sweep.ts";
 /** Between two connections when a run was left unsettled, in milliseconds. */
 const reconnectMs = 1_000;
 
-export type Daemon = {
+type Daemon = {
   /** Finishes what is under way, takes nothing new. */
   drain(): Promise<void>;
   /** Goes at once; containers run on for the next daemon to find. */

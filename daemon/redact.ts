@@ -24,7 +24,7 @@ function ordered(secrets: Iterable<string>): string[] {
     .sort((a, b) => b.length - a.length);
 }
 
-export type Line = {
+type Line = {
   text: string;
   /** Where in the raw bytes the line ends: what a restart resumes from. */
   end: number;

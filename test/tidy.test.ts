@@ -228,6 +228,17 @@ test("no two exported types of one program have the same name", () => {
   expect([...names].filter(([, places]) => places.length > 1)).toEqual([]);
 });
 
+test("what is caught and dropped says why", () => {
+  const dropped = /(?:\.catch|\.on\("error",)\s?\(?\(\) => \{\}\)/;
+  const silent = product.flatMap((file) => {
+    const lines = (text.get(file) ?? "").split("\n");
+    return lines.flatMap((line, at) =>
+      dropped.test(line) && !lines[at - 1]?.trim().startsWith("//") ? [`${file}:${at + 1}`] : [],
+    );
+  });
+  expect(silent).toEqual([]);
+});
+
 test("time and chance come from the clock, in app and daemon", () => {
   const raw =
     /\bDate\.now\(|\bMath\.random\(|(?<!\.)\bset(?:Timeout|Interval|Immediate)\(|\bnew Date\(\)/;

@@ -2,7 +2,7 @@ import { addDaemon, findDaemon } from "../state/daemon.ts";
 import type { Database } from "../state/database.ts";
 
 /** Why a daemon cannot be enrolled: a sentence for whoever asked. */
-export type EnrollProblem = { problem: string };
+type EnrollProblem = { problem: string };
 
 /**
  * Enrols a daemon and gives its token, which is shown once; only a hash of it is kept. `account`: the one

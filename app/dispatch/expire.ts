@@ -77,7 +77,7 @@ async function wakeWaiting({ db, wake }: Parts) {
 }
 
 /** Pauses that have ended: whoever waits for their agents may begin. */
-export async function endExpiredPauses({ db, clock }: Pick<Parts, "db" | "clock">) {
+async function endExpiredPauses({ db, clock }: Pick<Parts, "db" | "clock">) {
   const at = clock.now();
   if ((await pausesAt(db.read, 0)).every(({ until }) => until > at)) return;
   await db.write(async (tx) => {

@@ -83,7 +83,7 @@ async function waitsForSlot(
  * In how many milliseconds each slot of a daemon is free, by when its runs started (milliseconds since
  * 1970). A run that takes longer than usual may end now.
  */
-export function slotsFreeIn(
+function slotsFreeIn(
   startedAt: number[],
   { slots, now, typicalMs }: { slots: number; now: number; typicalMs: number },
 ): number[] {
@@ -95,7 +95,7 @@ export function slotsFreeIn(
  * In how many milliseconds the run behind `ahead` others gets a slot, each taking the one that is free
  * first; `freeIn` as of `slotsFreeIn`.
  */
-export function waitBehind(freeIn: number[], ahead: number, typicalMs: number): number {
+function waitBehind(freeIn: number[], ahead: number, typicalMs: number): number {
   const slots = [...freeIn];
   for (let i = 0; i < ahead; i++) {
     const first = slots.indexOf(Math.min(...slots));

@@ -15,7 +15,7 @@ const lookedAtMax = 500;
 const rememberedMs = 5_000;
 
 /** Priority, then age: the order in which queued runs are taken. */
-export const queueOrder = sql`${runs.priority} desc, ${runs.createdAt}, runs.rowid`;
+const queueOrder = sql`${runs.priority} desc, ${runs.createdAt}, runs.rowid`;
 
 /**
  * The next run for this daemon, as a job with its attempt and lease; null: nothing for it now. Priority,

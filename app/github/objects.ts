@@ -67,7 +67,7 @@ export type CheckBody = {
 /** A check of another app that failed, with its own words. */
 export type FailedCheck = { name: string; result: string; output: string };
 
-export type PullState = "draft" | "open" | "closed";
+type PullState = "draft" | "open" | "closed";
 export type Pull = { number: number; nodeId: string; state: PullState; body: string };
 export type PullDetails = {
   nodeId: string;

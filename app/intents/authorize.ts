@@ -4,7 +4,7 @@ import { needOf } from "../view/help.ts";
 import { type Parts, recordIntent, type Source } from "./intent.ts";
 
 /** Whether somebody may use a command, as GitHub says it of them. */
-export type Rights = {
+type Rights = {
   allowed: boolean;
   /** Without write permission, whatever the command needs here. */
   isOutsider: boolean;

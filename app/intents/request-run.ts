@@ -66,7 +66,7 @@ export const bareRequest = (kind: Run["kind"], origin: Origin): RunRequest => ({
 });
 
 /** The pipeline a run is to be on. */
-export type Target =
+type Target =
   /** That of an issue or pull request, which is opened when there is none. */
   | { issue: Issue }
   /** This one. `unless`: what is done in place of a run, as things stand in the transaction. */

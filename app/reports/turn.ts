@@ -39,7 +39,7 @@ export type Written = { notBefore: number } | { later: number };
 export const done = ({ now }: Pick<Turn, "now">): Written => ({ notBefore: now });
 
 /** How often an object that only shows progress is written: by a part of its run's age, within bounds. */
-export type Progress = { leastMs: number; mostMs: number; part: number };
+type Progress = { leastMs: number; mostMs: number; part: number };
 
 /** When such an object may be written again: the longer its run lasts, the longer that takes. */
 export function progressAt(run: Run, now: number, { leastMs, mostMs, part }: Progress): Written {

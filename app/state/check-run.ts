@@ -3,7 +3,7 @@ import type { Reads, Tx } from "./database.ts";
 import { checkRuns } from "./schema.ts";
 
 /** A check run on GitHub, one for each run and commit. */
-export type CheckRun = typeof checkRuns.$inferSelect;
+type CheckRun = typeof checkRuns.$inferSelect;
 
 const one = (runId: string, sha: string) => and(eq(checkRuns.runId, runId), eq(checkRuns.sha, sha));
 

@@ -49,7 +49,7 @@ type Values = Record<string, string | number>;
 type Statement = { run(values: Values): Promise<unknown> };
 
 /** Where the database is, and what its transactions need. */
-export type DatabaseParts = {
+type DatabaseParts = {
   /** `file:PATH`, or a libsql server's URL. */
   url: string;
   authToken: string | undefined;

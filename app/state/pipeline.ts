@@ -96,7 +96,7 @@ async function freeBranch(tx: Tx, repositoryId: number, wanted: string): Promise
 }
 
 /** A person's own pull request, as GitHub says it is. */
-export type AdoptedPull = NewPipeline &
+type AdoptedPull = NewPipeline &
   Pick<Pipeline, "branch" | "baseSha" | "headSha" | "pullNodeId" | "pullState">;
 
 /**

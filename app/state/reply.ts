@@ -32,7 +32,7 @@ const NotHeard = z.discriminatedUnion("why", [
 export type NotHeard = z.infer<typeof NotHeard>;
 
 /** What is wrong with a command; text/command.ts finds it. */
-export const CommandProblem = z.discriminatedUnion("problem", [
+const CommandProblem = z.discriminatedUnion("problem", [
   z.object({ problem: z.literal("empty") }),
   z.object({ problem: z.literal("unknown"), name: text, nearest: Command.nullable() }),
   z.object({ problem: z.literal("option"), option: z.enum(["agent", "image"]) }),

@@ -42,7 +42,7 @@ export const openStates = ["queued", ...liveStates] as const satisfies RunState[
 export const isOver = (state: RunState): boolean => moves[state].length === 0;
 
 /** What a new run needs to be told; the rest follows from its pipeline and its place in it. */
-export type NewRun = Pick<
+type NewRun = Pick<
   Run,
   "pipelineId" | "workspace" | "repository" | "prompt" | "requestedBy" | "origin" | "thread"
 > &

@@ -13,7 +13,7 @@ export type Command = {
 };
 
 /** What is wrong with a comment that speaks to Trimo; `view/reply.ts` words it. */
-export type Misunderstood = {
+type Misunderstood = {
   /** The command it meant, as far as that is known. */
   command: CommandName | null;
   about:

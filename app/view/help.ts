@@ -42,7 +42,7 @@ const needs: Record<CommandName, Permission> = {
 };
 
 /** The permissions a repository's trimo.yml asks for, where it says something else than Trimo does. */
-export type Needs = Partial<Record<CommandName, Permission>>;
+type Needs = Partial<Record<CommandName, Permission>>;
 
 /** The permission a command needs in a repository; `own`: what its trimo.yml says. */
 export const needOf = (name: CommandName, own: Needs | undefined): Permission =>

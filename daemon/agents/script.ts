@@ -11,7 +11,7 @@ import {
 import * as tell from "./facts.ts";
 
 /** What a line of JSON means: `when` every path has its value, the rest names paths into the line. */
-export type Rule = {
+type Rule = {
   when: Record<string, string | number | boolean | null>;
   say?: string | undefined;
   tool?: string | undefined;

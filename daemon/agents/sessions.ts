@@ -38,7 +38,7 @@ const About = z.object({
   savedAt: z.number(),
 });
 type About = z.infer<typeof About>;
-export type Session = About & { path: string };
+type Session = About & { path: string };
 
 const folderOf = (data: string, pipelineId: string, agent: string): string =>
   join(data, "sessions", `${pipelineId}-${agent}`);

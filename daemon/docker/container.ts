@@ -56,6 +56,7 @@ export async function startContainer(
       const stdin = await hijacked((abortSignal) =>
         container.attach({ stream: true, stdin: true, hijack: true, abortSignal }),
       );
+      // The container ended before it had its task: following it finds out.
       stdin.on("error", () => {});
       await container.start();
       return {
@@ -126,7 +127,7 @@ class Demultiplexer extends Transform {
   }
 }
 
-export type ContainerState = {
+type ContainerState = {
   running: boolean;
   /** False while it was only created. */
   started: boolean;
@@ -247,7 +248,7 @@ function firstOfTar(tar: Buffer): Buffer {
   return tar.subarray(512, 512 + size);
 }
 
-export type Owned = { id: string; run: string | null; data: string | null };
+type Owned = { id: string; run: string | null; data: string | null };
 
 /** Containers and volumes that carry Trimo's label for this daemon's data folder. */
 export async function ownedContainers(docker: Docker, label: string): Promise<Owned[]> {

@@ -97,6 +97,7 @@ function serve(
     );
   });
   server.on("connect", (request, client: Duplex, head: Buffer) => {
+    // The container went away in the middle: there is nobody to tell.
     client.on("error", () => {});
     tunnelOut(rules, request.url ?? "", client, head, tell).catch(() => client.destroy());
   });

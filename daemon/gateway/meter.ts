@@ -3,7 +3,7 @@ import { countMax, type Fact } from "../../app/protocol/event.ts";
 import { nothingSpent, type Spent } from "../agents/adapter.ts";
 
 /** US dollars for a million tokens. */
-export type Price = { input: number; cached: number; output: number };
+type Price = { input: number; cached: number; output: number };
 type Budget = { tokens: number | null; usd: number | null };
 
 /** Usage is told at most this often while it grows. */

@@ -4,7 +4,7 @@ import { type Docker, DockerError, translate } from "../docker/container.ts";
 import { type Instruction, instructionsOf } from "./dockerfile.ts";
 
 /** What the engine is to make of a context. */
-export type Recipe = {
+type Recipe = {
   tag: string;
   /** The Dockerfile's path in the context, and its text, to say which line a step is on. */
   dockerfile: string;
@@ -21,8 +21,8 @@ export type Recipe = {
 /** The Dockerfile is at fault; the message has step, line, output and the engine's own words. */
 export class BuildError extends Error {}
 
-export type Step = { step: number; steps: number; text: string };
-export type Built = { id: string; steps: number; cached: number };
+type Step = { step: number; steps: number; text: string };
+type Built = { id: string; steps: number; cached: number };
 
 /** Of a failing step's output, what goes into its message. */
 const outputLinesMax = 40;

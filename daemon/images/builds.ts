@@ -127,6 +127,7 @@ export class Builds {
         this.#forget(tag, entry);
       }
     });
+    // The next build begins however this one ends; who waits for it hears of it.
     this.#turn = entry.made.catch(() => {});
     this.#underWay.set(tag, entry);
     return entry;
@@ -277,6 +278,7 @@ function watchRoom(docker: Docker, clock: Clock) {
       await clock.sleep(roomEveryMs, done.signal);
     }
   };
+  // What cannot be looked at ends no build; the step that fills the disk fails by itself.
   look().catch(() => {});
   return { signal: full.signal, close: () => done.abort() };
 }

@@ -22,7 +22,7 @@ export type Context = {
 };
 
 /** Of a commit, with a hash of everything that goes in, names and modes with it. */
-export type CommitContext = Context & { hash: string };
+type CommitContext = Context & { hash: string };
 
 /** Why there is nothing to build from: a sentence. */
 export class ContextError extends Error {}
@@ -146,6 +146,7 @@ function packCommit(mirror: string, blobs: Blob[]): Readable {
     stdio: ["pipe", "pipe", "ignore"],
   });
   git.on("error", (error) => tar.destroy(error));
+  // A pipe whose reader has ended: its exit tells why.
   git.stdin.on("error", () => {});
   git.stdin.end(blobs.map(({ oid }) => `${oid}\n`).join(""));
   tar.on("close", () => void git.kill());

@@ -33,7 +33,7 @@ const plainFlag = /^--[a-z-]+(=[^"'\\$]*)?$/;
 const odd = /[^\P{C}\n\t\r]|[^\P{Z} ]|\r(?!\n)/u;
 const directive = /^[ \t]*#[ \t]*(escape|syntax|check)[ \t]*=/im;
 
-export type Images = {
+type Images = {
   /** By name, but for its own stages. */
   images: string[];
   /** What might be read in two ways. */

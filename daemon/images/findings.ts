@@ -36,19 +36,19 @@ export const nothingSeen: Seen = {
 export function judge(about: About, seen: Seen, options: CheckOptions): Finding[] {
   if (seen === nothingSeen) return [];
   const findings: Finding[] = [];
-  const fail = (code: string, what: string, mend: string) =>
-    findings.push({ level: "fail", code, what, mend });
-  const warn = (code: string, what: string, mend: string) =>
-    findings.push({ level: "warn", code, what, mend });
+  const fail = (code: string, what: string, fix: string) =>
+    findings.push({ level: "fail", code, what, fix });
+  const warn = (code: string, what: string, fix: string) =>
+    findings.push({ level: "warn", code, what, fix });
   if (seen.died !== null)
     fail(
       "start",
       `The container ended at once: ${seen.died.trim().slice(-500)}`,
-      startMend(seen.died),
+      startFix(seen.died),
     );
   if (seen.late)
     fail("late", "It did not come to its end in time.", "Does preboot.sh wait for something?");
-  if (seen.failed) fail(seen.failed.code, seen.failed.detail.slice(-1_500), mendOf(seen.failed));
+  if (seen.failed) fail(seen.failed.code, seen.failed.detail.slice(-1_500), fixFor(seen.failed));
   for (const { name, tail } of seen.dead)
     fail(
       "service_died",
@@ -76,7 +76,7 @@ export function judge(about: About, seen: Seen, options: CheckOptions): Finding[
   return findings;
 }
 
-type Say = (code: string, what: string, mend: string) => void;
+type Say = (code: string, what: string, fix: string) => void;
 
 function judgeProbe(probed: Probed, about: About, fail: Say, warn: Say) {
   if (probed.uid !== 1000)
@@ -154,13 +154,13 @@ function judgeAgents({ agents }: Probed, warn: Say) {
     );
 }
 
-function startMend(said: string): string {
+function startFix(said: string): string {
   if (/exec format error/i.test(said))
     return "It is made for another kind of processor: build it here.";
   return `Start its Dockerfile with FROM ${baseImage} and leave /opt/trimo as it is.`;
 }
 
-function mendOf({ code, detail }: { code: string; detail: string }): string {
+function fixFor({ code, detail }: { code: string; detail: string }): string {
   if (/not executable/.test(detail)) return "RUN chmod 755 /opt/trimo/preboot.sh";
   if (/no network while services start/.test(detail))
     return "Fetch it in the Dockerfile, so that it lies in the image.";
@@ -170,5 +170,5 @@ function mendOf({ code, detail }: { code: string; detail: string }): string {
     return "Port 3128 is the gateway's: give the service another.";
   if (code === "image_broken")
     return `Start the Dockerfile with FROM ${baseImage}; install what is missing.`;
-  return "Mend preboot.sh, build the image again, and check it again.";
+  return "Fix preboot.sh, build the image again, and check it again.";
 }

@@ -5,7 +5,7 @@ import type { Finding } from "./finding.ts";
 const layersMax = 8;
 
 /** The image is not on this machine: a sentence with what to do. */
-export class NoImage extends Error {}
+class NoImage extends Error {}
 
 export type About = Awaited<ReturnType<typeof lookAt>>;
 
@@ -32,21 +32,21 @@ export async function lookAt(docker: Docker, image: string) {
       level: "fail",
       code: "platform",
       what: `It is made for ${platform}; this engine runs ${engine.Os}/${engine.Arch}.`,
-      mend: `Build it here, or with --platform ${engine.Os}/${engine.Arch}.`,
+      fix: `Build it here, or with --platform ${engine.Os}/${engine.Arch}.`,
     });
   if (found.Config.Labels?.[contractLabel] !== contractVersion)
     findings.push({
       level: "fail",
       code: "contract",
       what: `It carries no label ${contractLabel}=${contractVersion}, so it is not made on Trimo's base.`,
-      mend: `Start its Dockerfile with FROM ${baseImage}; build the base with \`trimo image build\`.`,
+      fix: `Start its Dockerfile with FROM ${baseImage}; build the base with \`trimo image build\`.`,
     });
   else if (found.Config.Labels?.[sourceLabel] !== base?.Config.Labels?.[sourceLabel])
     findings.push({
       level: "warn",
       code: "old_base",
       what: `It stands on another ${baseImage} than this machine has now.`,
-      mend: "Build it again: it gets what the base has learned since.",
+      fix: "Build it again: it gets what the base has learned since.",
     });
   const history = await docker.getImage(image).history();
   const layers = (history as { Size: number; CreatedBy: string }[])

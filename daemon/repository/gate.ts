@@ -223,6 +223,7 @@ export function serveGate(
   child.on("exit", end);
   // The process could not be made at all: then there are no pipes, and "error" says so.
   if (!child.stdin || !child.stdout) return;
+  // A pipe whose reader has ended: its exit tells why.
   child.stdin.on("error", () => {});
   response.on("close", () => child.kill());
   request.on("data", (chunk: Buffer) => {

@@ -35,6 +35,7 @@ export async function fetchMirror(
   const before = turns.get(folder) ?? Promise.resolve();
   const url = `${remote}/${repository}.git`;
   const mine = before.then(() => fetchNow(folder, url, branch, token, signal));
+  // The next fetch begins however this one ends; its caller hears of it.
   const quiet = mine.catch(() => {});
   turns.set(folder, quiet);
   void quiet.finally(() => turns.get(folder) === quiet && turns.delete(folder));
@@ -85,6 +86,7 @@ async function fetchNow(
   // The star lets a branch that does not exist yet be no error.
   const wanted = ["+HEAD:refs/trimo/default", `+refs/heads/${branch}*:refs/heads/${branch}*`];
   const asked = git(["ls-remote", "--symref", url, "HEAD"]);
+  // Awaited below; until then a failure must not end the process.
   asked.catch(() => {});
   await git(["fetch", "--quiet", "--no-tags", "--prune", "--no-write-fetch-head", url, ...wanted]);
   const [defaultSha, branchSha] = await Promise.all([

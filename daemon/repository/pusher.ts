@@ -18,7 +18,7 @@ export type PushVerdict =
   | { ok: true; head: string | null }
   | { ok: false; why: "moved" | "refused" | "unreachable"; detail: string; kept: string | null };
 
-export type PusherParts = {
+type PusherParts = {
   gate: Gate;
   /** The repository's address, without a credential. */
   url: string;

@@ -74,6 +74,7 @@ async function stopped(
   await aborted(AbortSignal.any([asked, signals.leave, done]));
   if (done.aborted || signals.leave.aborted) return;
   await clock.sleep(signals.abandon.aborted ? lostStopMsMax : stopMsMax, done);
+  // It ended by itself meanwhile, or Docker is away: what follows finds out.
   if (!done.aborted) await container.kill().catch(() => {});
 }
 

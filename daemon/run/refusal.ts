@@ -19,7 +19,7 @@ export function refusalOf(error: unknown): Ending {
   return { outcome, failure: { code: error.code, detail } };
 }
 
-/** Whether Docker does not answer, which a restart of it may mend. */
+/** Whether Docker does not answer, as while it is being restarted. */
 export const isDockerAway = (error: unknown): boolean =>
   error instanceof DockerError && error.kind === "unavailable";
 

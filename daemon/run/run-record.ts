@@ -118,7 +118,7 @@ export const runFolder = (data: string, run: string, attempt: number): string =>
   join(data, "runs", `${run}-${attempt}`);
 
 /** A record as a run begins, before anything is decided. */
-export const newRecord = (job: Job): RunRecord => ({
+const newRecord = (job: Job): RunRecord => ({
   job,
   plan: null,
   containerId: null,

@@ -11,7 +11,7 @@ const settleMsMax = 10 * 60_000;
 const retry = { baseMs: 200, mostMs: 10_000 };
 
 /** What is told of the branch beside the end; see `Settle`. */
-export type Branch = Pick<Settle, "head" | "changed" | "quota">;
+type Branch = Pick<Settle, "head" | "changed" | "quota">;
 
 export const nothingPushed: Branch = { head: null, changed: false, quota: null };
 

@@ -73,6 +73,7 @@ export class Slots implements Listener {
       }
       try {
         const claim = this.#claimOnce(key);
+        // A drain waits only for its end; the loop handles its failure.
         this.#claim = claim.catch(() => {});
         const found = await claim;
         key = newKey();

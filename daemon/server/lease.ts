@@ -9,10 +9,10 @@ const stopMs = 30_000;
 const retry = { baseMs: 500, mostMs: 5_000 };
 
 /** The attempt whose lease is kept; `leaseMs`: the lease's length in milliseconds. */
-export type Leased = { runId: string; attempt: number; leaseMs: number };
+type Leased = { runId: string; attempt: number; leaseMs: number };
 
 /** What a lease tells of its run. */
-export type LeaseHolder = {
+type LeaseHolder = {
   /** The app wants the run stopped. */
   onCancel(): void;
   /** The attempt is no longer this daemon's, or soon will not be. */

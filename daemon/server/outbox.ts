@@ -43,7 +43,7 @@ const factsMax: Partial<Record<Fact["type"], number>> = {
 };
 
 /** How far the run's files have been read when an event was made: where a restart resumes. */
-export type Mark = { journal: number; output: number; transcript: number };
+type Mark = { journal: number; output: number; transcript: number };
 const start: Mark = { journal: 0, output: 0, transcript: 0 };
 
 /**

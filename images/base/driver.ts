@@ -32,6 +32,7 @@ const promptFile = process.env.TRIMO_PROMPT_FILE ?? "/run/trimo/prompt";
 
 const [file = "", ...args] = command;
 const child = spawn(file, args, { stdio: ["pipe", "pipe", "inherit"] });
+// A pipe whose reader has ended: its exit tells why.
 child.stdin?.on("error", () => {});
 /** Lines of our own come between the agent's, never into one. */
 let lineOpen = false;

@@ -59,9 +59,9 @@ const measurePart = 10;
 /** Of a run that has this much of its limit it is said that it filled the machine's disk. */
 const guiltyPart = 1 / 4;
 
-export type DiskLimit = { bytesMax: number; reserveBytes: number };
+type DiskLimit = { bytesMax: number; reserveBytes: number };
 /** Measured and free bytes; both may fail when no process can be started or read. */
-export type DiskView = { free(): number; used(): Promise<number> };
+type DiskView = { free(): number; used(): Promise<number> };
 
 /**
  * Looks at the free space, which costs nothing, and measures what the run itself holds when that has

@@ -56,6 +56,7 @@ async function restoreMemory({ key, paths }: Task["memory"]): Promise<string | n
       child.stderr.on("data", (chunk) => {
         said = `${said}${chunk}`.slice(-tailBytes);
       });
+      // A pipe whose reader has ended: its exit tells why.
       child.stdin.on("error", () => {});
       response.on("error", () => child.kill("SIGKILL"));
       response.pipe(child.stdin);

@@ -40,6 +40,7 @@ async function serveFile(purpose: Purpose, stream: MuxStream) {
   if (purpose.kind === "connection" || !purpose.path.startsWith(folder)) return stream.destroy();
   const gone = new AbortController();
   stream.on("close", () => gone.abort());
+  // Its close, which follows, is heard above.
   stream.on("error", () => {});
   stream.resume();
   const file = await opened(purpose.path, purpose.kind === "tail", gone.signal);
@@ -95,6 +96,7 @@ function announce(path: string, signal: AbortSignal): { next(): Promise<void> } 
       state.changed = true;
       state.wake();
     }
+    // Its end, by the signal or for want of watches: a pause finds what has grown.
   })().catch(() => {});
   return {
     async next() {

@@ -55,6 +55,7 @@ export function asAgent(command: string[], input = ""): Promise<{ exit: number; 
         resolve({ exit, output: `${stdout}${stderr}`.trim().slice(-tailBytes) });
       },
     );
+    // A pipe whose reader has ended: its exit tells why.
     child.stdin?.on("error", () => {});
     child.stdin?.end(input);
   });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { and, eq } from "drizzle-orm";
 import type { Database } from "../../app/state/database.ts";
 import { events, runs } from "../../app/state/schema.ts";
-import { type Model, startModel } from "../support/model/server.ts";
+import { startModel } from "../support/model/server.ts";
 import { type DaemonYml, docker, type Program, type Rig, startRig, until } from "../support/rig.ts";
 import { openStore } from "../support/store.ts";
 
@@ -164,5 +164,3 @@ export const factsOf = (
   { facts }: Awaited<ReturnType<typeof story>>[number],
   type: string,
 ): Record<string, unknown>[] => facts.filter((fact) => fact.type === type).map((fact) => fact.data);
-
-export type { Model };

@@ -216,7 +216,7 @@ describe("trimo image check", () => {
     return {
       exit,
       ...(JSON.parse(output) as {
-        findings: { level: string; code: string; what: string; mend: string }[];
+        findings: { level: string; code: string; what: string; fix: string }[];
       }),
     };
   };
@@ -227,11 +227,11 @@ describe("trimo image check", () => {
     ["dies", "service_died", "foreground of its start-service line"],
     ["gitless", "image_broken", "FROM trimo/base"],
     ["foreign", "start", "kind of processor"],
-  ])("of %s finds %s with its mend, and ends with 1", async (name, code, mend) => {
+  ])("of %s finds %s with its fix, and ends with 1", async (name, code, fix) => {
     const { exit, findings } = await check(name);
     expect(exit).toBe(1);
     expect(findings[0]).toMatchObject({ level: "fail", code });
-    expect(findings[0]?.mend).toContain(mend);
+    expect(findings[0]?.fix).toContain(fix);
   });
   test("finds what an image hides", async () => {
     const { exit, findings } = await check("sneaky");

@@ -124,7 +124,7 @@ test("five runs, a review and a person's push read as one linear history and one
     message: "Add it by hand",
   });
   await github.comment("ana", repository, issue, "/trimo continue with the docs");
-  await said(repository, issue, "✅ **Run 3**", "somebody pushed 1 commit");
+  await said(repository, issue, "✅ **Run 3**", "somebody has pushed 1 commit");
 
   await github.repositories.commitFile(repository, "main", "WORK", "another\n", "Move the base");
   await github.comment("ana", repository, issue, "/trimo continue take your time");
@@ -142,7 +142,7 @@ test("five runs, a review and a person's push read as one linear history and one
     issue,
     "⏹️ **Run 4**",
     "cancelled by ben",
-    "in conflict with the branch in WORK",
+    "which conflict with the branch in WORK",
   );
 
   const check = await until("the check of run 4", () =>
@@ -317,7 +317,7 @@ describe("cancel means cancel", () => {
     const head = await atWork(issue);
     await daemon.kill("SIGKILL");
     await rig.github.comment("ben", other, issue, "/trimo cancel");
-    await said(other, issue, "Being stopped for ben");
+    await said(other, issue, "It is being stopped by ben");
     daemon = rig.startDaemon("studio", token, yml);
     await said(other, issue, "⏹️ **Run 1** was cancelled by ben");
     await until("nothing left behind", () => leftovers(rig).length === 0);

@@ -1,5 +1,5 @@
 /** What an answer of a model says beside its words. */
-export type Told = {
+type Told = {
   input: number;
   cached: number;
   output: number;

@@ -6,7 +6,7 @@ import { type Sorted, sortServices } from "./services.ts";
 
 // A repository's image, written down: pure, from what was read to files and the reasons for them.
 
-export type InitPlan = {
+type InitPlan = {
   /** Path below the repository → text. */
   files: Record<string, string>;
   /** One sentence a choice. */

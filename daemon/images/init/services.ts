@@ -3,7 +3,7 @@ import type { ComposeService } from "./project.ts";
 // How each common service of a compose file comes into an image: out of Debian, on its usual port,
 // with the names and passwords that the compose file gives it. One row a kind.
 
-export type Carried = {
+type Carried = {
   kind: string;
   /** Debian's packages. */
   packages: string[];

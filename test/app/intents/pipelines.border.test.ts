@@ -8,6 +8,7 @@ import { createGitHub } from "../../../app/github/app.ts";
 import { createPermissions } from "../../../app/github/permission.ts";
 import { fireDue } from "../../../app/intents/schedule.ts";
 import { systemClock } from "../../../app/protocol/clock.ts";
+import { pipelineFacts } from "../../../app/state/pipeline-event.ts";
 import { intents, pipelines, runs, schedules } from "../../../app/state/schema.ts";
 import { causeWords } from "../../../app/view/cause.ts";
 import { originWords } from "../../../app/view/origin.ts";
@@ -305,6 +306,13 @@ describe("the pull request", () => {
     const next = await machine.work();
     expect(next.number).toBe(2);
     await talk.finish(machine, next);
+    const log = await pipelineFacts(talk.db.read, (await pipelineOf(at)).id);
+    expect(log.map(({ fact }) => fact)).toMatchObject([
+      { type: "opened", branch: pull.head.ref },
+      { type: "branch_made", branch: pull.head.ref },
+      { type: "closed", cause: { by: "pull", merged: false } },
+      { type: "reopened", by: "pull" },
+    ]);
   });
 
   test("of a person is worked on and stays theirs; one from a fork or the default branch is refused", async () => {

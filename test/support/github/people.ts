@@ -3,13 +3,13 @@ import type { Repositories } from "./repositories.ts";
 
 // What people and other apps do on GitHub, with the deliveries that GitHub sends for it.
 
-export type ReviewIn = {
+type ReviewIn = {
   state: "approved" | "changes_requested" | "commented";
   body: string;
   comments?: { path: string; line: number; body: string; hunk?: string }[];
 };
 /** Another app's verdict on a commit. */
-export type CiIn = {
+type CiIn = {
   app?: string;
   name: string;
   conclusion: "success" | "failure";

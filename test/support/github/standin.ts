@@ -16,7 +16,7 @@ import { type Person, Repositories } from "./repositories.ts";
 // and tokens; this front adds what it lacks: git over HTTP, pull requests and refs from git, real
 // token checks, check runs with GitHub's own rules, deliveries with GUIDs and redelivery; and faults.
 
-export type Seed = {
+type Seed = {
   /** `owner/name`; `source` is a local repository to clone, or null for an empty one. */
   repositories: { fullName: string; source: string | null }[];
   /** Logins with what they may do in every repository. */
@@ -24,7 +24,7 @@ export type Seed = {
   port?: number;
 };
 
-export type Delivery = {
+type Delivery = {
   id: number;
   guid: string;
   event: string;

@@ -9,7 +9,7 @@ import { type Call, type Script, scripts } from "./scripts.ts";
 // names the script, and the tool results since then are the step. The key names a fault: a key with
 // `fault-401` in it is refused, and so on; `fault-cut-once` cuts the first answer only.
 
-export type Seen = {
+type Seen = {
   at: number;
   method: string;
   path: string;
