@@ -108,11 +108,7 @@ async function checkKey({ agents }: Config, name: string, note: Note) {
     await key.read();
     note(true, `the key of ${name} is found (${where})`);
   } catch (error) {
-    note(
-      false,
-      `${name}: ${(error as Error).message}`,
-      `Fix credential: of ${name} in daemon.yml`,
-    );
+    note(false, `${name}: ${(error as Error).message}`, `Fix credential: of ${name} in daemon.yml`);
   }
 }
 
