@@ -1,0 +1,121 @@
+import { expect, test } from "vitest";
+import { systemClock } from "../../../app/protocol/clock.ts";
+import { RunningState } from "../../../app/protocol/running-state.ts";
+import { type Server, ServerError } from "../../../daemon/server/client.ts";
+import { keepLease } from "../../../daemon/server/lease.ts";
+
+const leaseMs = 120_000;
+type Answer = { leaseMs: number; cancel: boolean; messages: { id: number }[] } | ServerError;
+const good = { leaseMs, cancel: false, messages: [] };
+
+/** A clock whose time goes on as far as the next sleep's end, whenever nothing else is left to do. */
+function movingClock() {
+  const sleeps = new Set<{ until: number; end: () => void }>();
+  let now = 0;
+  const sleep = (ms: number, signal: AbortSignal) =>
+    new Promise<void>((resolve) => {
+      if (signal.aborted) return resolve();
+      const mine = { until: now + ms, end: resolve };
+      sleeps.add(mine);
+      const end = () => {
+        sleeps.delete(mine);
+        resolve();
+      };
+      mine.end = end;
+      signal.addEventListener("abort", end, { once: true });
+    });
+  return {
+    clock: { ...systemClock, now: () => now, chance: () => 1, sleep },
+    async forward(ms: number) {
+      const until = now + ms;
+      for (;;) {
+        for (let turns = 0; turns < 5; turns++) await systemClock.turn();
+        const next = [...sleeps].sort((a, b) => a.until - b.until)[0];
+        if (!next || next.until > until) break;
+        now = next.until;
+        next.end();
+      }
+      now = until;
+    },
+  };
+}
+
+/** Keeps a lease of two minutes before an app that answers as told; the last answer is given for ever. */
+function keep(...answers: Answer[]) {
+  const { clock, forward } = movingClock();
+  const asked: number[] = [];
+  const heard: string[] = [];
+  const server = {
+    renew: async () => {
+      asked.push(clock.now());
+      const answer = (answers.length > 1 ? answers.shift() : answers[0]) ?? good;
+      if (answer instanceof ServerError) throw answer;
+      return answer;
+    },
+  } as unknown as Server;
+  const state = new RunningState(clock);
+  const holder = {
+    onCancel: () => heard.push("cancel"),
+    onLost: (why: string) => {
+      heard.push(`lost at ${clock.now() / 1_000}: ${why}`);
+      state.stop();
+    },
+    received: () => 0,
+    onMessages: (messages: { id: number }[]) => heard.push(`messages ${messages.map((m) => m.id)}`),
+  };
+  const kept = keepLease(server, { runId: "r", attempt: 1, leaseMs }, holder, state);
+  return { asked, heard, state, forward, kept };
+}
+
+const away = new ServerError("unreachable", "away");
+
+test("a lease is renewed after a sixth of its time, again and again, until the loop stops", async () => {
+  const { asked, heard, forward, state, kept } = keep(good);
+  await forward(61_000);
+  expect(asked).toEqual([20_000, 40_000, 60_000]);
+  state.stop();
+  await kept;
+  expect(heard).toEqual([]);
+});
+
+test("an app that is away for a while is asked again within seconds, and the lease holds", async () => {
+  const { asked, heard, forward, state } = keep(away, away, good);
+  await forward(30_000);
+  expect(asked.length).toBeGreaterThanOrEqual(3);
+  expect(asked.slice(0, 3).every((at) => at < 30_000)).toBe(true);
+  expect(heard).toEqual([]);
+  state.stop();
+});
+
+test("an app that stays away: the lease counts as lost half a minute before its end", async () => {
+  const { heard, forward, kept } = keep(away);
+  await forward(leaseMs);
+  expect(heard).toEqual(["lost at 90: the app did not answer before the lease's end"]);
+  await kept;
+});
+
+test("each renewal counts from when it was asked for", async () => {
+  const { heard, forward } = keep(good, away);
+  await forward(200_000);
+  expect(heard).toEqual(["lost at 110: the app did not answer before the lease's end"]);
+});
+
+test("what the app refuses for good is lost at once", async () => {
+  const { heard, forward } = keep(new ServerError("stale", "another attempt has it"));
+  await forward(21_000);
+  expect(heard).toEqual(["lost at 20: another attempt has it"]);
+});
+
+test("a cancel and messages come with the renewal, and a wake brings it at once", async () => {
+  const { asked, heard, forward, state } = keep({
+    leaseMs,
+    cancel: true,
+    messages: [{ id: 7 }],
+  });
+  await forward(1_000);
+  state.wake();
+  await forward(1);
+  expect(asked).toEqual([1_000]);
+  expect(heard).toEqual(["cancel", "messages 7"]);
+  state.stop();
+});
