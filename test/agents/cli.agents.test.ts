@@ -315,7 +315,7 @@ test("no key is anywhere but with the daemon and the model; nobody reaches anyth
     expect(kept.every((row) => row.allowed === false)).toBe(true);
     expect(kept.map((row) => row.host)).toContain("example.com:443");
     const page = await (await fetch(`${field.rig.appUrl}/runs/${one.run.id}`)).text();
-    expect(page).toContain("Attempts to reach the network");
+    expect(page).toContain("Network connections");
     expect(page).toContain("example.com:443");
     expect(field.model.seen.some((row) => row.key === keyOf(agent))).toBe(true);
   }
