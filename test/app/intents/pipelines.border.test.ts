@@ -601,7 +601,10 @@ describe("what it stands on", () => {
     const { github } = talk;
     const { issue, job } = await begun(at);
     await github.comment("ben", at, issue, "/trimo cancel");
-    await until("the wish", async () => (await runsOf(at))[0]?.cancelledBy?.by === "person");
+    await until("the wish", async () => {
+      const cause = (await runsOf(at))[0]?.cancelledBy;
+      return cause?.by === "person" && cause.login === "ben";
+    });
     const late = Date.now() + 200_000;
     const clock = { ...systemClock, now: () => late };
     const later = await openStore(join(talk.folder, "app.db"), clock);
