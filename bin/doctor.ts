@@ -3,7 +3,8 @@ import { failureWords } from "../app/view/failure.ts";
 import { sentence } from "../app/view/sentence.ts";
 import { apiOf } from "../daemon/agent-settings.ts";
 import { type Config, type Options, readConfig, SettingsError } from "../daemon/config.ts";
-import { connectDocker, type Docker, imageLabels } from "../daemon/docker/container.ts";
+import { connectDocker } from "../daemon/docker/docker-engine.ts";
+import { type Engine, imageLabels } from "../daemon/docker/engine.ts";
 import { type Proof, proveAgent } from "../daemon/doctor.ts";
 import { createCredential } from "../daemon/gateway/credential.ts";
 import { baseImage, isBaseCurrent } from "../daemon/images/base.ts";
@@ -26,8 +27,8 @@ export async function runDoctor(flags: Flags) {
     process.stdout.write(`${ok ? "✔" : "✖"} ${what}\n`);
     if (fix) process.stdout.write(`  → ${fix}\n`);
   };
-  const docker = connectDocker();
-  const engine = await checkEngine(docker, note);
+  const engine = connectDocker();
+  const answers = await checkEngine(engine, note);
   const config = readSettings(flags, note);
   if (config) {
     if (config.server !== nowhere && !flags.agent) await checkApp(config, note);
@@ -35,7 +36,7 @@ export async function runDoctor(flags: Flags) {
     for (const name of asked) await checkKey(config, name, note);
   }
   let proof: Proof | null = null;
-  if (flags.agent && config && engine) proof = await tryAgent(docker, config, flags, note);
+  if (flags.agent && config && answers) proof = await tryAgent(engine, config, flags, note);
   const ok = findings.every((finding) => finding.ok);
   if (flags.json) process.stdout.write(`${JSON.stringify({ ok, findings, proof })}\n`);
   if (!ok) process.exitCode = 1;
@@ -43,10 +44,10 @@ export async function runDoctor(flags: Flags) {
 
 type Note = (ok: boolean, what: string, fix?: string | null) => void;
 
-async function checkEngine(docker: Docker, note: Note): Promise<boolean> {
+async function checkEngine(engine: Engine, note: Note): Promise<boolean> {
   try {
-    const { Version } = await docker.version();
-    note(true, `Docker Engine ${Version}`);
+    const { version } = await engine.version();
+    note(true, `Docker Engine ${version}`);
   } catch (error) {
     note(
       false,
@@ -55,9 +56,9 @@ async function checkEngine(docker: Docker, note: Note): Promise<boolean> {
     );
     return false;
   }
-  if (!(await imageLabels(docker, baseImage)))
+  if (!(await imageLabels(engine, baseImage)))
     note(false, `${baseImage} is missing`, "trimo image build");
-  else if (!(await isBaseCurrent(docker)))
+  else if (!(await isBaseCurrent(engine)))
     note(false, `${baseImage} is older than this Trimo`, "trimo image build, then your own images");
   else note(true, `${baseImage} is there`);
   return true;
@@ -112,7 +113,7 @@ async function checkKey({ agents }: Config, name: string, note: Note) {
   }
 }
 
-async function tryAgent(docker: Docker, config: Config, flags: Flags, note: Note) {
+async function tryAgent(engine: Engine, config: Config, flags: Flags, note: Note) {
   const name = flags.agent ?? "";
   const settings = Object.hasOwn(config.agents, name) ? config.agents[name] : undefined;
   if (!settings) {
@@ -124,7 +125,7 @@ async function tryAgent(docker: Docker, config: Config, flags: Flags, note: Note
     return null;
   }
   const image = settings.image ?? baseImage;
-  if (!(await imageLabels(docker, image))) {
+  if (!(await imageLabels(engine, image))) {
     const kind = installable.find((one) => one === settings.adapter);
     const own = kind && image === agentImage([kind]);
     note(
@@ -143,7 +144,7 @@ async function tryAgent(docker: Docker, config: Config, flags: Flags, note: Note
   };
   if (!flags.json) process.stdout.write(`● a tiny run of ${name} in ${image}\n`);
   const proof = await proveAgent(
-    docker,
+    engine,
     config,
     name,
     flags.prompt ?? usualPrompt,

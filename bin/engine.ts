@@ -1,6 +1,7 @@
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, openSync, readFileSync, rmSync } from "node:fs";
-import { connectDocker, type Docker } from "../daemon/docker/container.ts";
+import { connectDocker } from "../daemon/docker/docker-engine.ts";
+import type { Engine } from "../daemon/docker/engine.ts";
 import { baseImage, buildBase, isBaseCurrent } from "../daemon/images/base.ts";
 
 // Finds a Docker Engine, or installs and starts one on Debian and Ubuntu as root; builds the base
@@ -12,12 +13,12 @@ const log = "/var/log/trimo-dockerd.log";
 await main();
 
 async function main() {
-  const docker = connectDocker();
-  await findEngine(docker);
-  if (!process.argv.includes("--image") || (await isBaseCurrent(docker))) return;
+  const engine = connectDocker();
+  await findEngine(engine);
+  if (!process.argv.includes("--image") || (await isBaseCurrent(engine))) return;
   say(`building ${baseImage}, once`);
   try {
-    const tookMs = await buildBase(docker, (line) => {
+    const tookMs = await buildBase(engine, (line) => {
       if (!line.startsWith("Step ")) say(`  ${line}`);
     });
     say(`${baseImage} built in ${(tookMs / 1000).toFixed(1)} s`);
@@ -26,8 +27,8 @@ async function main() {
   }
 }
 
-async function findEngine(docker: Docker) {
-  if (await answers(docker)) return;
+async function findEngine(engine: Engine) {
+  if (await answers(engine)) return;
   if (process.env.DOCKER_HOST)
     fail("No Docker Engine answers", `at DOCKER_HOST=${process.env.DOCKER_HOST}`);
   if (!isDebian() || process.getuid?.() !== 0)
@@ -56,7 +57,7 @@ async function findEngine(docker: Docker) {
     spawn("dockerd", [], { detached: true, stdio: ["ignore", out, out] }).unref();
   }
   const until = Date.now() + startMsMax;
-  while (!(await answers(docker))) {
+  while (!(await answers(engine))) {
     if (Date.now() > until) fail("Docker Engine did not start", `the end of ${log}:\n${tail()}`);
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
@@ -72,8 +73,8 @@ function forgetDeadEngine() {
   }
 }
 
-async function answers(docker: Docker): Promise<boolean> {
-  return await docker.ping().then(
+async function answers(engine: Engine): Promise<boolean> {
+  return await engine.ping().then(
     () => true,
     () => false,
   );

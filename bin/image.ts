@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { totalmem } from "node:os";
 import { basename, join, relative, resolve } from "node:path";
-import { connectDocker, type Docker, imageLabels } from "../daemon/docker/container.ts";
+import { connectDocker } from "../daemon/docker/docker-engine.ts";
+import { type Engine, imageLabels } from "../daemon/docker/engine.ts";
 import { baseImage, buildBase, isBaseCurrent, proxyArgs } from "../daemon/images/base.ts";
 import { buildImage } from "../daemon/images/build.ts";
 import { type Checked, checkImage } from "../daemon/images/check.ts";
@@ -23,22 +24,22 @@ const folderLabel = "dev.trimo.folder";
 
 /** `trimo image build`: the base image, or a project's. Progress on stderr, the image's name on stdout. */
 export async function runImageBuild(folder: string | undefined, options: BuildOptions) {
-  const docker = connectDocker();
-  if (options.agent) return await buildAgents(docker, folder, options);
+  const engine = connectDocker();
+  if (options.agent) return await buildAgents(engine, folder, options);
   if (!folder) {
-    const tookMs = await buildBase(docker, (line) => process.stderr.write(`  ${line}\n`));
+    const tookMs = await buildBase(engine, (line) => process.stderr.write(`  ${line}\n`));
     if (options.json) return print(JSON.stringify({ image: baseImage, tookMs }));
     return print(`${baseImage} built in ${(tookMs / 1000).toFixed(1)} s`);
   }
   const root = resolve(folder);
   const dockerfile = dockerfileOf(root, options.file);
   const context = await folderContext(root, dockerfile);
-  if (imagesOf(context.text).images.includes(baseImage) && !(await isBaseCurrent(docker))) {
+  if (imagesOf(context.text).images.includes(baseImage) && !(await isBaseCurrent(engine))) {
     process.stderr.write(`  ${baseImage} is missing or old: building it first\n`);
-    await buildBase(docker, (line) => process.stderr.write(`  ${line}\n`));
+    await buildBase(engine, (line) => process.stderr.write(`  ${line}\n`));
   }
   const tag = options.tag ?? `trimo/${slug(basename(root))}:dev`;
-  const before = (await imageLabels(docker, tag))?.[folderLabel];
+  const before = (await imageLabels(engine, tag))?.[folderLabel];
   if (before && before !== root)
     process.stderr.write(
       `! ${tag} was built from ${before} until now; that image loses its name\n`,
@@ -57,7 +58,7 @@ export async function runImageBuild(folder: string | undefined, options: BuildOp
     limits: null,
   };
   const built = await buildImage(
-    docker,
+    engine,
     context.tar(),
     recipe,
     ({ step, steps, text }) =>
@@ -73,7 +74,7 @@ export async function runImageBuild(folder: string | undefined, options: BuildOp
 }
 
 /** `--agent claude,codex`: the base with these agents. */
-async function buildAgents(docker: Docker, folder: string | undefined, options: BuildOptions) {
+async function buildAgents(engine: Engine, folder: string | undefined, options: BuildOptions) {
   if (folder)
     throw new Error(
       "--agent makes an image of the base alone.\n  In your own Dockerfile it is a line: RUN /opt/trimo/sbin/install-agent claude",
@@ -85,7 +86,7 @@ async function buildAgents(docker: Docker, folder: string | undefined, options: 
       `"${wrong ?? ""}" is no agent that Trimo installs.\n  There are ${installable.join(", ")}, each with an optional @VERSION.`,
     );
   const say = (line: string) => void process.stderr.write(`  ${line}\n`);
-  if (!(await isBaseCurrent(docker))) await buildBase(docker, say);
+  if (!(await isBaseCurrent(engine))) await buildBase(engine, say);
   const startedAt = Date.now();
   const stop = new AbortController();
   process.once("SIGINT", () => stop.abort(new Error("stopped: nothing was tagged")));
@@ -94,7 +95,7 @@ async function buildAgents(docker: Docker, folder: string | undefined, options: 
     platform: options.platform,
     ...(options.cache ? {} : { fresh: true }),
   };
-  const image = await buildAgentImage(docker, agents, how, say, stop.signal);
+  const image = await buildAgentImage(engine, agents, how, say, stop.signal);
   const tookMs = Date.now() - startedAt;
   if (options.json) return print(JSON.stringify({ image, tookMs }));
   print(`${image} built in ${(tookMs / 1000).toFixed(1)} s`);

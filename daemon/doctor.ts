@@ -11,7 +11,7 @@ import type { Event } from "../app/protocol/event.ts";
 import type { Job } from "../app/protocol/job.ts";
 import type { Settle } from "../app/protocol/settle.ts";
 import type { Config } from "./config.ts";
-import type { Docker } from "./docker/container.ts";
+import type { Engine } from "./docker/engine.ts";
 import { Builds } from "./images/builds.ts";
 import { copyCgi } from "./repository/gate.ts";
 import { gitEnvironment, gitIn } from "./repository/git.ts";
@@ -37,7 +37,7 @@ export type Proof = {
 
 /** Runs `agent` once with `prompt`; each event is told as it comes. Leaves nothing. */
 export async function proveAgent(
-  docker: Docker,
+  engine: Engine,
   config: Config,
   agent: string,
   prompt: string,
@@ -67,7 +67,7 @@ export async function proveAgent(
     await mkdir(own.data, { recursive: true, mode: 0o700 });
     const parts = {
       config: own,
-      docker,
+      engine,
       server,
       clock: systemClock,
       log,
@@ -81,7 +81,7 @@ export async function proveAgent(
     return { ok: settled?.outcome === "succeeded", commits, end: settled, transcript };
   } finally {
     // Nothing more can be done here; the next start of a daemon sweeps it.
-    await removeContainerAndVolume(docker, job, null).catch(() => {});
+    await removeContainerAndVolume(engine, job, null).catch(() => {});
     forge.close();
     await rm(folder, { recursive: true, force: true });
   }

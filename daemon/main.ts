@@ -5,7 +5,7 @@ import type { Logger } from "pino";
 import { systemClock } from "../app/protocol/clock.ts";
 import { RunningState } from "../app/protocol/running-state.ts";
 import { bytesOf, type Config } from "./config.ts";
-import { connectDocker } from "./docker/container.ts";
+import { connectDocker } from "./docker/docker-engine.ts";
 import { Builds } from "./images/builds.ts";
 import { Slots } from "./run/slots.ts";
 import { connectServer } from "./server/client.ts";
@@ -30,11 +30,11 @@ export class StartError extends Error {}
 /** Builds every part and connects. */
 export async function startDaemon(config: Config, version: string, log: Logger): Promise<Daemon> {
   const clock = systemClock;
-  const docker = connectDocker();
+  const engine = connectDocker();
   mkdirSync(config.data, { recursive: true, mode: 0o700 });
   const unlock = lock(config.data);
   try {
-    await docker.ping();
+    await engine.ping();
   } catch (error) {
     unlock();
     throw new StartError(
@@ -43,11 +43,11 @@ export async function startDaemon(config: Config, version: string, log: Logger):
   }
   const identity = readIdentity(config.data);
   const server = connectServer(config.server, config.token);
-  const builds = new Builds({ config, docker, clock, log, identity });
+  const builds = new Builds({ config, engine, clock, log, identity });
   const stop = new AbortController();
   let claiming: Promise<void> | null = null;
   let connecting = new RunningState(clock, stop.signal);
-  const slots = new Slots({ config, docker, server, clock, log, identity, builds }, version, {
+  const slots = new Slots({ config, engine, server, clock, log, identity, builds }, version, {
     connected(name) {
       log.info({ name, server: config.server, slots: config.slots }, "connected");
       // Not before the first hello: what an earlier daemon left takes its slots first.
@@ -68,7 +68,7 @@ export async function startDaemon(config: Config, version: string, log: Logger):
   const connection = keepConnected();
   const sweeping = sweepLoop(
     {
-      docker,
+      engine,
       clock,
       log,
       data: config.data,

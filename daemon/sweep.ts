@@ -4,21 +4,15 @@ import type { Logger } from "pino";
 import type { Clock } from "../app/protocol/clock.ts";
 import type { RunningState } from "../app/protocol/running-state.ts";
 import { sweepSessions } from "./agents/sessions.ts";
-import {
-  type Docker,
-  ownedContainers,
-  ownedVolumes,
-  removeContainer,
-  removeVolume,
-} from "./docker/container.ts";
 import { daemonLabel } from "./docker/container-spec.ts";
+import type { Engine } from "./docker/engine.ts";
 import type { Builds } from "./images/builds.ts";
 import { readRecords } from "./run/run-record.ts";
 
 const everyMs = 10 * 60_000;
 
 type Parts = {
-  docker: Docker;
+  engine: Engine;
   clock: Clock;
   log: Logger;
   data: string;
@@ -42,22 +36,22 @@ export async function sweepLoop(parts: Parts, state: RunningState) {
 }
 
 /** Only what carries this daemon's own label, and of that only what no record speaks of. */
-async function sweep({ docker, log, data, identity }: Parts) {
+async function sweep({ engine, log, data, identity }: Parts) {
   const label = `${daemonLabel}=${identity}`;
-  const containers = await ownedContainers(docker, label);
-  const volumes = await ownedVolumes(docker, label);
+  const containers = await engine.ownedContainers(label);
+  const volumes = await engine.ownedVolumes(label);
   // Read after the engine was asked: a run that began meanwhile has its record already.
   const records = readRecords(data);
   const known = new Set(records.map(({ folder }) => basename(folder).replace(/-\d+$/, "")));
   for (const { id, run } of containers) {
     if (run && known.has(run)) continue;
     log.warn({ run, container: id.slice(0, 12) }, "removing a container nobody speaks of");
-    await removeContainer(docker.getContainer(id));
+    await engine.removeContainer(id);
   }
   for (const { name, run } of volumes) {
     if (run && known.has(run)) continue;
     log.warn({ run, volume: name }, "removing a volume nobody speaks of");
-    await removeVolume(docker, name);
+    await engine.removeVolume(name);
   }
   for (const { folder, record, unreadable } of records) {
     if (unreadable) log.error({ folder }, "a run's record cannot be read; what it has is kept");

@@ -117,7 +117,7 @@ test("nothing but tests imports tests", () => {
 test("one file imports each foreign world", () => {
   const owners: [RegExp, string][] = [
     [/^probot$|^@octokit\//, "app/github/app.ts"],
-    [/^dockerode$/, "daemon/docker/container.ts"],
+    [/^dockerode$/, "daemon/docker/docker-engine.ts"],
     [/^simple-git$/, "daemon/repository/git.ts"],
     [/^@libsql\//, "app/state/database.ts"],
   ];

@@ -1,6 +1,6 @@
-import { type Carrier, type Container, openExec } from "../docker/container.ts";
+import type { Carrier, Engine } from "../docker/engine.ts";
 
 /** The container's end of the tunnel, as a process of it that has no right at all. */
-export function openTunnel(container: Container): Promise<Carrier> {
-  return openExec(container, ["/opt/trimo/node/bin/node", "/opt/trimo/tunnel.js"]);
+export function openTunnel(engine: Engine, container: string): Promise<Carrier> {
+  return engine.exec(container, ["/opt/trimo/node/bin/node", "/opt/trimo/tunnel.js"]);
 }

@@ -18,7 +18,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { systemClock } from "../../app/protocol/clock.ts";
-import { type Docker, inspectImage, translate } from "../docker/container.ts";
+import type { Engine } from "../docker/engine.ts";
 import { buildImage } from "./build.ts";
 import { folderContext } from "./context.ts";
 
@@ -37,19 +37,16 @@ const ownDebian = "trimo/debian:bookworm";
 type Say = (line: string) => void;
 
 /** Whether the base image is there and made from these very sources. */
-export async function isBaseCurrent(docker: Docker): Promise<boolean> {
-  const image = await inspectImage(docker, baseImage);
-  return image?.Config?.Labels?.[sourceLabel] === (await sourceHash());
+export async function isBaseCurrent(engine: Engine): Promise<boolean> {
+  const image = await engine.image(baseImage);
+  return image?.labels[sourceLabel] === (await sourceHash());
 }
 
 /** Builds trimo/base:bookworm; `say` hears each step. Gives what took how long, in milliseconds. */
-export async function buildBase(docker: Docker, say: Say): Promise<number> {
+export async function buildBase(engine: Engine, say: Say): Promise<number> {
   const startedAt = systemClock.now();
-  const { Architecture: arch } = (await docker.info().catch((error) => {
-    throw translate(error);
-  })) as { Architecture: string };
-  const cpu = arch === "aarch64" || arch === "arm64" ? "arm64" : "x64";
-  const base = await findDebian(docker, say);
+  const cpu = (await engine.version()).cpu === "arm64" ? "arm64" : "x64";
+  const base = await findDebian(engine, say);
   const context = await mkdtemp(join(tmpdir(), "trimo-base-"));
   try {
     await stage(context, cpu, say);
@@ -65,7 +62,7 @@ export async function buildBase(docker: Docker, say: Say): Promise<number> {
       fresh: false,
       limits: null,
     };
-    await buildImage(docker, tar(), recipe, () => {}, new AbortController().signal);
+    await buildImage(engine, tar(), recipe, () => {}, new AbortController().signal);
   } finally {
     await rm(context, { recursive: true, force: true });
   }
@@ -100,11 +97,11 @@ async function stage(context: string, cpu: string, say: Say) {
 }
 
 /** Debian as it can be had: here already, pulled, or made with debootstrap. */
-async function findDebian(docker: Docker, say: Say): Promise<string> {
-  if (await inspectImage(docker, debian)) return debian;
-  if (await inspectImage(docker, ownDebian)) return ownDebian;
+async function findDebian(engine: Engine, say: Say): Promise<string> {
+  if (await engine.image(debian)) return debian;
+  if (await engine.image(ownDebian)) return ownDebian;
   say(`pulling ${debian}`);
-  if (await pull(docker, debian)) return debian;
+  if (await pull(engine, debian)) return debian;
   say("no image registry answers: making Debian with debootstrap");
   if (process.getuid?.() !== 0)
     throw new Error(
@@ -126,7 +123,7 @@ async function findDebian(docker: Docker, say: Say): Promise<string> {
     );
     for (const path of droppedFromDebian)
       await rm(join(folder, path), { recursive: true, force: true });
-    await importFolder(docker, folder);
+    await importFolder(engine, folder);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -141,25 +138,14 @@ const droppedFromDebian = [
   ...["doc", "man", "info", "locale", "lintian"].map((name) => `usr/share/${name}`),
 ];
 
-async function importFolder(docker: Docker, folder: string) {
-  const [repo = "", tag = ""] = ownDebian.split(":");
+async function importFolder(engine: Engine, folder: string) {
   const tar = spawn("tar", ["-c", "-C", folder, "."], { stdio: ["ignore", "pipe", "inherit"] });
-  const stream = await docker.importImage(tar.stdout as never, { repo, tag } as never);
-  await new Promise<void>((resolve, reject) => {
-    docker.modem.followProgress(stream as never, (error: Error | null) =>
-      error ? reject(error) : resolve(),
-    );
-  });
+  await engine.importImage(tar.stdout, ownDebian);
 }
 
-async function pull(docker: Docker, name: string): Promise<boolean> {
+async function pull(engine: Engine, name: string): Promise<boolean> {
   try {
-    const stream = await docker.pull(name);
-    await new Promise<void>((resolve, reject) => {
-      docker.modem.followProgress(stream, (error: Error | null) =>
-        error ? reject(error) : resolve(),
-      );
-    });
+    await engine.pullImage(name);
     return true;
   } catch {
     // No registry in reach; the caller has another way.
@@ -188,8 +174,8 @@ async function privateNode(cpu: string, say: Say): Promise<string> {
 }
 
 /** In bytes, with all its layers; null: it is not there. */
-export async function imageSize(docker: Docker, name: string): Promise<number | null> {
-  return (await inspectImage(docker, name))?.Size ?? null;
+export async function imageSize(engine: Engine, name: string): Promise<number | null> {
+  return (await engine.image(name))?.sizeBytes ?? null;
 }
 
 async function hasCommand(name: string): Promise<boolean> {

@@ -1,22 +1,16 @@
 import type { Readable } from "node:stream";
 import { stripVTControlCharacters } from "node:util";
-import { type Docker, DockerError, translate } from "../docker/container.ts";
+import {
+  type BuildMessage,
+  type BuildRequest,
+  DockerError,
+  type Engine,
+  problemOf,
+} from "../docker/engine.ts";
 import { type Instruction, instructionsOf } from "./dockerfile.ts";
 
-/** What the engine is to make of a context. */
-type Recipe = {
-  tag: string;
-  /** The Dockerfile's path in the context, and its text, to say which line a step is on. */
-  dockerfile: string;
-  text: string;
-  labels: Record<string, string>;
-  args: Record<string, string>;
-  /** `linux/arm64`; null: this engine's own. */
-  platform: string | null;
-  /** Every step anew, nothing from the cache. */
-  fresh: boolean;
-  limits: { cpus: number; memoryBytes: number } | null;
-};
+/** What the engine is to make of a context; `text` is the Dockerfile's, to say which line a step is on. */
+type Recipe = BuildRequest & { text: string };
 
 /** The Dockerfile is at fault; the message has step, line, output and the engine's own words. */
 export class BuildError extends Error {}
@@ -28,11 +22,10 @@ type Built = { id: string; steps: number; cached: number };
 const outputLinesMax = 40;
 const outputCharactersMax = 2_400;
 const messageCharactersMax = 600;
-const cpuPeriod = 100_000;
 
 /** Builds an image; `tell` hears each step. Aborting ends the build; its layers stay as the cache. */
 export async function buildImage(
-  docker: Docker,
+  engine: Engine,
   context: Readable,
   recipe: Recipe,
   tell: (step: Step) => void,
@@ -40,17 +33,10 @@ export async function buildImage(
   /** Hears the last layer of a build that did not come to its end: the cache of the next try. */
   keep: (layer: string) => void = () => {},
 ): Promise<Built> {
-  const before = await idOf(docker, recipe.tag);
+  const before = (await engine.image(recipe.tag).catch(() => null))?.id;
   const story = new Story(recipe, tell);
   try {
-    const stream = await docker.buildImage(context, { ...optionsOf(recipe), abortSignal: signal });
-    await new Promise<void>((resolve, reject) => {
-      docker.modem.followProgress(
-        stream,
-        (error) => (error ? reject(error) : resolve()),
-        (event) => story.hear(event as Heard),
-      );
-    });
+    await engine.buildImage(context, recipe, (message) => story.hear(message), signal);
   } catch (error) {
     // What is not read any more must not be made any more.
     context.destroy();
@@ -60,32 +46,9 @@ export async function buildImage(
   }
   if (signal.aborted) throw signal.reason;
   const built = story.end(keep);
-  if (before && before !== built.id) await forgetOld(docker, before);
+  if (before && before !== built.id) await forgetOld(engine, before);
   return built;
 }
-
-function optionsOf({ tag, dockerfile, labels, args, platform, fresh, limits }: Recipe) {
-  return {
-    t: tag,
-    dockerfile,
-    labels,
-    buildargs: args,
-    rm: true,
-    forcerm: true,
-    nocache: fresh,
-    ...(platform ? { platform } : {}),
-    ...(limits
-      ? {
-          memory: limits.memoryBytes,
-          memswap: limits.memoryBytes,
-          cpuperiod: cpuPeriod,
-          cpuquota: Math.round(limits.cpus * cpuPeriod),
-        }
-      : {}),
-  };
-}
-
-type Heard = { stream?: string; error?: string; aux?: { ID?: string } };
 
 /** What the engine says while it builds, as steps, output and an end. */
 class Story {
@@ -106,7 +69,7 @@ class Story {
     this.#tell = tell;
   }
 
-  hear({ stream, error, aux }: Heard) {
+  hear({ stream, error, aux }: BuildMessage) {
     if (error) this.#problem ??= error;
     if (aux?.ID) this.#id = aux.ID;
     for (const line of (stream ?? "").split("\n"))
@@ -131,7 +94,7 @@ class Story {
   }
 
   failed(error: unknown): never {
-    const translated = translate(error);
+    const translated = error instanceof DockerError ? error : problemOf(String(error));
     if (translated.kind === "disk_full" || translated.kind === "unavailable") throw translated;
     const at = this.#at;
     const line = at && this.#instructions[at.step - 1]?.line;
@@ -145,7 +108,7 @@ class Story {
 
   end(keep: (layer: string) => void): Built {
     if (this.#problem !== null && this.layer) keep(this.layer);
-    if (this.#problem !== null) this.failed(new Error(this.#problem));
+    if (this.#problem !== null) this.failed(problemOf(this.#problem));
     // An engine that is stopped in the middle just ends the answer.
     if (!this.#id) throw new DockerError("unavailable", "Docker ended before the image was built");
     return {
@@ -156,19 +119,11 @@ class Story {
   }
 }
 
-async function idOf(docker: Docker, tag: string): Promise<string | null> {
-  try {
-    return (await docker.getImage(tag).inspect()).Id;
-  } catch {
-    return null;
-  }
-}
-
 /** The image that had the tag before, unless something still uses it. */
-async function forgetOld(docker: Docker, id: string) {
+async function forgetOld(engine: Engine, id: string) {
   try {
-    const { RepoTags } = await docker.getImage(id).inspect();
-    if (RepoTags.length === 0) await docker.getImage(id).remove();
+    const found = await engine.image(id);
+    if (found?.tags.length === 0) await engine.removeImage(id);
   } catch {
     // A container or another image stands on it; it goes with that.
   }

@@ -6,7 +6,7 @@ import type { Logger } from "pino";
 import type { Clock } from "../../app/protocol/clock.ts";
 import { matchesAny } from "../../app/protocol/pattern.ts";
 import { bytesOf, type Config } from "../config.ts";
-import { type Docker, DockerError, engineFolder, inspectImage } from "../docker/container.ts";
+import { DockerError, type Engine } from "../docker/engine.ts";
 import {
   baseImage,
   buildBase,
@@ -34,7 +34,7 @@ const buildLabel = "dev.trimo.build";
 export class BuildRefused extends Error {}
 
 export type Wanted = { repository: string; mirror: string; sha: string; dockerfile: string };
-type Parts = { docker: Docker; config: Config; identity: string; clock: Clock; log: Logger };
+type Parts = { engine: Engine; config: Config; identity: string; clock: Clock; log: Logger };
 type UnderWay = {
   made: Promise<void>;
   stop: AbortController;
@@ -56,15 +56,15 @@ export class Builds {
 
   /** The image's name if it is there already; null: it must be built, or cannot be. */
   async known(wanted: Wanted): Promise<string | null> {
-    const { docker, config } = this.#parts;
-    if (config.builds === false || !(await isBaseCurrent(docker))) return null;
+    const { engine, config } = this.#parts;
+    if (config.builds === false || !(await isBaseCurrent(engine))) return null;
     const { tag } = await planned(this.#parts, wanted);
-    return (await isThere(docker, tag)) ? tag : null;
+    return (await isThere(engine, tag)) ? tag : null;
   }
 
   /** The image's name, once it is there; `say` hears how far the build is. */
   async image(wanted: Wanted, say: (line: string) => void, signal: AbortSignal): Promise<string> {
-    const { docker, config } = this.#parts;
+    const { engine, config } = this.#parts;
     if (config.builds === false)
       throw new BuildRefused(
         "This machine builds no images: `builds: {}` in its daemon.yml lets it; images/README.md says what a build may reach.",
@@ -72,7 +72,7 @@ export class Builds {
     await this.#needBase(signal);
     const { tag, context } = await planned(this.#parts, wanted);
     this.#note(tag);
-    if (await isThere(docker, tag)) return tag;
+    if (await isThere(engine, tag)) return tag;
     const before = this.#underWay.get(tag);
     if (before) say("another run's build of the same image is under way");
     else if (this.#underWay.size > 0) say("waiting for the build of another image");
@@ -93,17 +93,17 @@ export class Builds {
 
   /** The base, made once for all who need it. */
   async #needBase(signal: AbortSignal) {
-    const { docker, log } = this.#parts;
-    if (await isBaseCurrent(docker)) return;
+    const { engine, log } = this.#parts;
+    if (await isBaseCurrent(engine)) return;
     log.info("building the base image");
-    this.#basing ??= buildBase(docker, () => {}).finally(() => {
+    this.#basing ??= buildBase(engine, () => {}).finally(() => {
       this.#basing = null;
     });
     await Promise.race([this.#basing, aborted(signal)]);
   }
 
   #begin(tag: string, wanted: Wanted, context: Context): UnderWay {
-    const { docker, config, clock } = this.#parts;
+    const { engine, config, clock } = this.#parts;
     const entry: UnderWay = {
       made: Promise.resolve(),
       stop: new AbortController(),
@@ -113,7 +113,7 @@ export class Builds {
     // One at a time: each may take all that a build may.
     entry.made = this.#turn.then(async () => {
       const late = AbortSignal.timeout(limitMs);
-      const room = watchRoom(docker, clock);
+      const room = watchRoom(engine, clock);
       const note = (image: string) => this.#note(image);
       try {
         const signal = AbortSignal.any([entry.stop.signal, late, room.signal]);
@@ -144,17 +144,17 @@ export class Builds {
 
   /** Removes what no run has used for `days`, and then the longest unused over the disk's share. */
   async sweep() {
-    const { docker, config, clock, log, identity } = this.#parts;
+    const { engine, config, clock, log, identity } = this.#parts;
     const { days, disk } = limitsOf(config);
-    const base = (await imageSize(docker, baseImage)) ?? 0;
-    for (const image of await builtImages(docker, identity)) this.#used[image] ??= clock.now();
+    const base = (await imageSize(engine, baseImage)) ?? 0;
+    for (const image of await builtImages(engine, identity)) this.#used[image] ??= clock.now();
     const newestFirst = Object.entries(this.#used).toSorted(([, a], [, b]) => b - a);
     let bytes = 0;
     for (const [image] of newestFirst) {
       if (this.#underWay.has(image)) continue;
-      const size = await imageSize(docker, image);
+      const size = await imageSize(engine, image);
       // A layer of a failed build may be, or have become, somebody's own image.
-      const another = !image.startsWith(`${prefix}/`) && (await isTagged(docker, image));
+      const another = !image.startsWith(`${prefix}/`) && (await isTagged(engine, image));
       if (size === null || another) {
         delete this.#used[image];
         continue;
@@ -165,7 +165,7 @@ export class Builds {
       bytes += own;
       if (!old && bytes <= bytesOf(disk)) continue;
       log.info({ image, bytes: own, old }, "removing an image that was built here");
-      if (!(await removed(docker, image))) continue;
+      if (!(await removed(engine, image))) continue;
       delete this.#used[image];
       bytes -= own;
     }
@@ -186,16 +186,15 @@ function teller({ waiting }: UnderWay, log: Logger): (line: string) => void {
 }
 
 /** False for one that a container stands on: it goes at another turn. */
-async function removed(docker: Docker, image: string): Promise<boolean> {
-  return await docker
-    .getImage(image)
-    .remove()
-    .then(() => true)
-    .catch(() => false);
+async function removed(engine: Engine, image: string): Promise<boolean> {
+  return await engine.removeImage(image).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Name and context; throws when the Dockerfile takes from an image that this machine may not start. */
-async function planned({ config, docker }: Parts, wanted: Wanted) {
+async function planned({ config, engine }: Parts, wanted: Wanted) {
   const context = await commitContext(wanted.mirror, wanted.sha, wanted.dockerfile);
   const { images, unclear } = imagesOf(context.text);
   const [first] = unclear;
@@ -208,7 +207,7 @@ async function planned({ config, docker }: Parts, wanted: Wanted) {
     throw new BuildRefused(
       `${wanted.dockerfile} takes from ${foreign.join(", ")}; this machine may start ${config.images.join(", ")}`,
     );
-  const ids = await Promise.all(images.map(async (image) => [image, await idOf(docker, image)]));
+  const ids = await Promise.all(images.map(async (image) => [image, await idOf(engine, image)]));
   const missing = ids.filter(([, id]) => id === null).map(([image]) => image);
   // Pulled unasked, a name would be whoever's it is on a registry.
   if (missing.length > 0)
@@ -227,7 +226,7 @@ async function planned({ config, docker }: Parts, wanted: Wanted) {
 }
 
 async function make(
-  { docker, config, identity, clock, log }: Parts,
+  { engine, config, identity, clock, log }: Parts,
   tag: string,
   { repository, sha, dockerfile }: Wanted,
   context: Context,
@@ -237,7 +236,7 @@ async function make(
 ) {
   if (signal.aborted) throw signal.reason;
   // Another's build of it may have ended while this one was looking for it.
-  if (await isThere(docker, tag)) return;
+  if (await isThere(engine, tag)) return;
   const { cpus, memory } = limitsOf(config);
   const startedAt = clock.now();
   say(`building the image of ${dockerfile}`);
@@ -254,7 +253,7 @@ async function make(
   };
   const tell = ({ step, steps, text }: { step: number; steps: number; text: string }) =>
     say(`image step ${step} of ${steps}: ${text.slice(0, 200)}`);
-  const { cached, steps } = await buildImage(docker, context.tar(), recipe, tell, signal, keep);
+  const { cached, steps } = await buildImage(engine, context.tar(), recipe, tell, signal, keep);
   const seconds = ((clock.now() - startedAt) / 1000).toFixed(1);
   say(`image built in ${seconds} s, ${cached} of ${steps} steps from the cache`);
 }
@@ -264,11 +263,11 @@ const roomEveryMs = 1_000;
 const roomBytesMin = 2 ** 30;
 
 /** Aborts when the engine's disk is nearly full: a step may write what it likes. */
-function watchRoom(docker: Docker, clock: Clock) {
+function watchRoom(engine: Engine, clock: Clock) {
   const full = new AbortController();
   const done = new AbortController();
   const look = async () => {
-    const folder = await engineFolder(docker);
+    const folder = await engine.folder();
     while (!done.signal.aborted) {
       // An engine elsewhere: its disk is not ours to look at.
       const found = await statfs(folder).catch(() => null);
@@ -290,27 +289,24 @@ function limitsOf({ builds }: Config) {
 }
 
 /** The tags that this daemon has made, also when its list of them was lost. */
-async function builtImages(docker: Docker, identity: string): Promise<string[]> {
-  const filters = { label: [`${buildLabel}=${identity}`] };
-  const rows = await docker.listImages({ filters: JSON.stringify(filters) });
-  return rows
-    .flatMap(({ RepoTags }) => RepoTags ?? [])
-    .filter((tag) => tag.startsWith(`${prefix}/`));
+async function builtImages(engine: Engine, identity: string): Promise<string[]> {
+  const tags = await engine.taggedImages(`${buildLabel}=${identity}`);
+  return tags.filter((tag) => tag.startsWith(`${prefix}/`));
 }
 
-async function isTagged(docker: Docker, image: string): Promise<boolean> {
-  return ((await inspectImage(docker, image))?.RepoTags.length ?? 0) > 0;
+async function isTagged(engine: Engine, image: string): Promise<boolean> {
+  return ((await engine.image(image))?.tags.length ?? 0) > 0;
 }
 
-async function isThere(docker: Docker, tag: string): Promise<boolean> {
-  return (await idOf(docker, tag)) !== null;
+async function isThere(engine: Engine, tag: string): Promise<boolean> {
+  return (await idOf(engine, tag)) !== null;
 }
 
-async function idOf(docker: Docker, image: string): Promise<string | null> {
-  const found = await inspectImage(docker, image);
+async function idOf(engine: Engine, image: string): Promise<string | null> {
+  const found = await engine.image(image);
   if (!found) return null;
-  const follows = found.Config.Labels?.[contractLabel] === contractVersion;
-  return image.startsWith(`${prefix}/`) && !follows ? null : found.Id;
+  const follows = found.labels[contractLabel] === contractVersion;
+  return image.startsWith(`${prefix}/`) && !follows ? null : found.id;
 }
 
 function aborted(signal: AbortSignal): Promise<never> {

@@ -4,17 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../app/protocol/clock.ts";
 import { type Line, places, type Task } from "../../images/base/task.ts";
-import {
-  type Container,
-  type Docker,
-  logsOf,
-  readFileOf,
-  removeContainer,
-  removeVolume,
-  startContainer,
-  waitForEnd,
-} from "../docker/container.ts";
-import { containerSpec, volumeName } from "../docker/container-spec.ts";
+import { volumeName } from "../docker/container-spec.ts";
+import type { Engine } from "../docker/engine.ts";
 import { openGateway } from "../gateway/gateway.ts";
 import { createGitHubProxy } from "../gateway/github-reads.ts";
 import { Messages } from "../gateway/messages.ts";
@@ -51,15 +42,15 @@ const slackMs = 60_000;
 const branch = "trimo/check";
 
 export async function checkImage(
-  docker: Docker,
+  engine: Engine,
   image: string,
   options: CheckOptions,
   signal: AbortSignal,
 ): Promise<Checked> {
-  const about = await lookAt(docker, image);
+  const about = await lookAt(engine, image);
   const seen = about.findings.some(({ level }) => level === "fail")
     ? nothingSeen
-    : await runOnce(docker, image, options, signal);
+    : await runOnce(engine, image, options, signal);
   const findings = [...about.findings, ...judge(about, seen, options)].sort(
     (a, b) => Number(b.level === "fail") - Number(a.level === "fail"),
   );
@@ -80,18 +71,18 @@ export async function checkImage(
 }
 
 async function runOnce(
-  docker: Docker,
+  engine: Engine,
   image: string,
   options: CheckOptions,
   signal: AbortSignal,
 ): Promise<Seen> {
   const folder = await mkdtemp(join(tmpdir(), "trimo-check-"));
   const run = randomBytes(8).toString("hex").slice(0, 12);
-  let container: Container | null = null;
+  let container: string | null = null;
   try {
     const { mirror, sha } = await makeRepository(folder);
     const gate = await makeGate(join(folder, "gate.git"), mirror, branch, sha);
-    const spec = containerSpec({
+    const request = {
       run,
       attempt: 1,
       daemon: `check-${run}`,
@@ -99,12 +90,12 @@ async function runOnce(
       cpus: options.cpus,
       memoryBytes: options.memoryBytes,
       pids: 1024,
-    });
+    };
     const beganAt = systemClock.now();
-    const started = await startContainer(docker, spec);
+    const started = await engine.startContainer(request);
     container = started.container;
     const startedMs = systemClock.now() - beganAt;
-    const carrier = await openTunnel(container).catch(() => null);
+    const carrier = await openTunnel(engine, started.container).catch(() => null);
     const rules = { mode: "locked" as const, machine: [], repository: [], forge: "github.com" };
     const noToken = () => Promise.reject(new Error("a check has no credential"));
     const github = createGitHubProxy(
@@ -122,14 +113,14 @@ async function runOnce(
     started.hand(JSON.stringify(taskOf(sha, options)));
     try {
       const limitMs = options.prebootSeconds * 1_000 + slackMs;
-      const late = await toItsEnd(container, limitMs, signal);
-      return { ...(await read(container, beganAt, late)), startedMs };
+      const late = await toItsEnd(engine, started.container, limitMs, signal);
+      return { ...(await read(engine, started.container, beganAt, late)), startedMs };
     } finally {
       gateway?.close();
     }
   } finally {
-    if (container) await removeContainer(container);
-    await removeVolume(docker, volumeName(run, 1));
+    if (container) await engine.removeContainer(container);
+    await engine.removeVolume(volumeName(run, 1));
     await rm(folder, { recursive: true, force: true });
   }
 }
@@ -177,18 +168,19 @@ function taskOf(base: string, { prebootSeconds }: CheckOptions): Task {
 
 /** True when it had to be ended. */
 async function toItsEnd(
-  container: Container,
+  engine: Engine,
+  container: string,
   limitMs: number,
   signal: AbortSignal,
 ): Promise<boolean> {
   const until = systemClock.now() + limitMs;
   let gone = false;
-  void waitForEnd(container).then(
+  void engine.waitForEnd(container).then(
     () => (gone = true),
     () => (gone = true),
   );
   while (!gone && systemClock.now() < until) {
-    const journal = await readFileOf(container, places.journal);
+    const journal = await engine.readFile(container, places.journal);
     if (/"type":"end"/.test(journal.toString("utf8"))) return false;
     if (signal.aborted) throw signal.reason;
     await systemClock.sleep(100, signal);
@@ -196,8 +188,13 @@ async function toItsEnd(
   return !gone;
 }
 
-async function read(container: Container, beganAt: number, late: boolean): Promise<Seen> {
-  const lines = (await readFileOf(container, places.journal))
+async function read(
+  engine: Engine,
+  container: string,
+  beganAt: number,
+  late: boolean,
+): Promise<Seen> {
+  const lines = (await engine.readFile(container, places.journal))
     .toString("utf8")
     .split("\n")
     .filter(Boolean)
@@ -206,13 +203,13 @@ async function read(container: Container, beganAt: number, late: boolean): Promi
     lines.filter((line): line is Extract<Line, { type: T }> => line.type === type);
   const at = (stage: string) => of("stage").find((line) => line.stage === stage)?.at ?? null;
   const ended = of("end").length > 0;
-  const output = (await readFileOf(container, places.output)).toString("utf8");
+  const output = (await engine.readFile(container, places.output)).toString("utf8");
   const booted = of("notice").find(({ text }) => text.startsWith("services are up"));
   const cloning = at("cloning");
   const agent = at("agent");
   return {
     failed: of("failed")[0] ?? null,
-    died: ended || late ? null : await logsOf(container),
+    died: ended || late ? null : await engine.logsOf(container),
     late,
     agentExit: of("agent")[0]?.exit ?? null,
     services: of("service").filter(({ state }) => state === "ready"),

@@ -1,4 +1,4 @@
-import type { Docker } from "../docker/container.ts";
+import type { Engine } from "../docker/engine.ts";
 import { baseImage, contractLabel, contractVersion, sourceLabel } from "./base.ts";
 import type { Finding } from "./finding.ts";
 
@@ -10,64 +10,57 @@ class NoImage extends Error {}
 export type About = Awaited<ReturnType<typeof lookAt>>;
 
 /** What can be said without starting it. */
-export async function lookAt(docker: Docker, image: string) {
-  const found = await docker
-    .getImage(image)
-    .inspect()
-    .catch((error: { statusCode?: number }) => {
-      if (error.statusCode !== 404) throw error;
-      throw new NoImage(
-        `${image} is not on this machine.\n  Build it (trimo image build DIR --tag ${image}) or pull it, then check it again.`,
-      );
-    });
-  const base = await docker
-    .getImage(baseImage)
-    .inspect()
-    .catch(() => null);
-  const engine = await docker.version();
-  const platform = `${found.Os}/${found.Architecture}`;
+export async function lookAt(engine: Engine, image: string) {
+  const found = await engine.image(image);
+  if (!found)
+    throw new NoImage(
+      `${image} is not on this machine.\n  Build it (trimo image build DIR --tag ${image}) or pull it, then check it again.`,
+    );
+  const base = await engine.image(baseImage);
+  const { os, cpu } = await engine.version();
+  const platform = `${found.os}/${found.cpu}`;
   const findings: Finding[] = [];
-  if (found.Os !== engine.Os || found.Architecture !== engine.Arch)
+  if (found.os !== os || found.cpu !== cpu)
     findings.push({
       level: "fail",
       code: "platform",
-      what: `It is made for ${platform}; this engine runs ${engine.Os}/${engine.Arch}.`,
-      fix: `Build it here, or with --platform ${engine.Os}/${engine.Arch}.`,
+      what: `It is made for ${platform}; this engine runs ${os}/${cpu}.`,
+      fix: `Build it here, or with --platform ${os}/${cpu}.`,
     });
-  if (found.Config.Labels?.[contractLabel] !== contractVersion)
+  if (found.labels[contractLabel] !== contractVersion)
     findings.push({
       level: "fail",
       code: "contract",
       what: `It carries no label ${contractLabel}=${contractVersion}, so it is not made on Trimo's base.`,
       fix: `Start its Dockerfile with FROM ${baseImage}; build the base with \`trimo image build\`.`,
     });
-  else if (found.Config.Labels?.[sourceLabel] !== base?.Config.Labels?.[sourceLabel])
+  else if (found.labels[sourceLabel] !== base?.labels[sourceLabel])
     findings.push({
       level: "warn",
       code: "old_base",
       what: `It stands on another ${baseImage} than this machine has now.`,
       fix: "Build it again: it gets what the base has learned since.",
     });
-  const history = await docker.getImage(image).history();
-  const layers = (history as { Size: number; CreatedBy: string }[])
-    .filter(({ Size }) => Size > 0)
-    .sort((a, b) => b.Size - a.Size)
+  const layers = (await engine.layersOf(image))
+    .filter(({ sizeBytes }) => sizeBytes > 0)
+    .sort((a, b) => b.sizeBytes - a.sizeBytes)
     .slice(0, layersMax)
-    .map(({ Size, CreatedBy }) => ({
-      bytes: Size,
-      by: CreatedBy.replace(/^\/bin\/sh -c (#\(nop\) *)?/, "")
+    .map(({ sizeBytes, createdBy }) => ({
+      bytes: sizeBytes,
+      by: createdBy
+        .replace(/^\/bin\/sh -c (#\(nop\) *)?/, "")
         .replace(/\s+/g, " ")
         .slice(0, 100),
     }));
-  const names = (env: string[] | undefined) => (env ?? []).map((row) => row.split("=")[0] ?? "");
-  const known = new Set(names(base?.Config.Env));
+  const names = (env: string[]) => env.map((row) => row.split("=")[0] ?? "");
+  const known = new Set(names(base?.env ?? []));
   return {
     findings,
     platform,
     layers,
-    sizeBytes: found.Size,
+    sizeBytes: found.sizeBytes,
     /** Set by ENV in this image, not by the base. */
-    env: names(found.Config.Env).filter((name) => !known.has(name) && name !== "PATH"),
-    exposed: Object.keys(found.Config.ExposedPorts ?? {}).map((port) => Number.parseInt(port, 10)),
+    env: names(found.env).filter((name) => !known.has(name) && name !== "PATH"),
+    exposed: found.exposed.map((port) => Number.parseInt(port, 10)),
   };
 }

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Docker, inspectImage } from "../docker/container.ts";
+import type { Engine } from "../docker/engine.ts";
 import { baseImage, proxyArgs, sourceLabel } from "./base.ts";
 import { buildImage } from "./build.ts";
 import { folderContext } from "./context.ts";
@@ -17,13 +17,13 @@ type How = { tag?: string | undefined; platform?: string | undefined; fresh?: bo
 
 /** The base with these agents, each with an optional `@VERSION`; its name. */
 export async function buildAgentImage(
-  docker: Docker,
+  engine: Engine,
   agents: string[],
   how: How,
   say: (line: string) => void,
   signal: AbortSignal,
 ): Promise<string> {
-  const base = await inspectImage(docker, baseImage);
+  const base = await engine.image(baseImage);
   const folder = await mkdtemp(join(tmpdir(), "trimo-agents-"));
   const lines = agents.map((agent) => `RUN /opt/trimo/sbin/install-agent ${agent}`);
   try {
@@ -34,14 +34,14 @@ export async function buildAgentImage(
       tag,
       dockerfile: "Dockerfile",
       text: context.text,
-      labels: { [sourceLabel]: base?.Config?.Labels?.[sourceLabel] ?? "" },
+      labels: { [sourceLabel]: base?.labels[sourceLabel] ?? "" },
       args: proxyArgs(),
       platform: how.platform ?? null,
       // What `@latest` was the last time is not what it is.
       fresh: how.fresh ?? agents.some((agent) => agent.endsWith("@latest")),
       limits: null,
     };
-    await buildImage(docker, context.tar(), recipe, ({ text }) => say(text.slice(0, 120)), signal);
+    await buildImage(engine, context.tar(), recipe, ({ text }) => say(text.slice(0, 120)), signal);
     return tag;
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -2,8 +2,8 @@ import { existsSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Job } from "../../app/protocol/job.ts";
-import { type Docker, removeContainer, removeVolume } from "../docker/container.ts";
 import { volumeName } from "../docker/container-spec.ts";
+import type { Engine } from "../docker/engine.ts";
 
 // What a run leaves on the machine: its transcript, and the gate when GitHub has not taken its commits.
 
@@ -22,13 +22,13 @@ export async function keepGate(data: string, folder: string, job: Named) {
 
 /** Removes a run's container and volume, whether they were made or not. */
 export async function removeContainerAndVolume(
-  docker: Docker,
+  engine: Engine,
   job: Named,
   containerId: string | null,
 ) {
   const name = volumeName(job.run, job.attempt);
-  await removeContainer(docker.getContainer(containerId ?? name));
-  await removeVolume(docker, name);
+  await engine.removeContainer(containerId ?? name);
+  await engine.removeVolume(name);
 }
 
 /** Keeps a run's transcript and removes its folder. */

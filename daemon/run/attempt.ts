@@ -6,7 +6,7 @@ import { commentMax } from "../../app/protocol/event.ts";
 import type { Job } from "../../app/protocol/job.ts";
 import { messageMax } from "../../app/protocol/renew.ts";
 import type { Config } from "../config.ts";
-import type { Docker } from "../docker/container.ts";
+import type { Engine } from "../docker/engine.ts";
 import type { Connection } from "../gateway/egress.ts";
 import { once } from "../gateway/gateway.ts";
 import { apiOf, createGitHubProxy, type GitHubProxy } from "../gateway/github-reads.ts";
@@ -23,7 +23,7 @@ import { Signals, type Wishes } from "./signals.ts";
 /** The daemon's parts that its runs share. */
 export type Parts = {
   config: Config;
-  docker: Docker;
+  engine: Engine;
   server: Server;
   clock: Clock;
   log: Logger;

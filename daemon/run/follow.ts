@@ -1,6 +1,5 @@
 import { aborted } from "../../app/protocol/clock.ts";
 import { places } from "../../images/base/task.ts";
-import { askToStop, logsOf, readFileOf, stateOf, waitForEnd } from "../docker/container.ts";
 import { type Gateway, openGateway } from "../gateway/gateway.ts";
 import { openTunnel } from "../gateway/tunnel.ts";
 import { cleanEnd } from "../redact.ts";
@@ -21,7 +20,7 @@ const lostStopMsMax = 12_000;
  * where an earlier daemon stopped, when there was one.
  */
 export async function follow(watched: Watched): Promise<Outcome> {
-  const { container, clock, plan } = watched;
+  const { engine, container, clock, plan } = watched;
   const { stop, abandon, leave } = watched.signals;
   const outcome = blank();
   const done = new AbortController();
@@ -33,14 +32,14 @@ export async function follow(watched: Watched): Promise<Outcome> {
   const asked = AbortSignal.any([stop, abandon, late.signal]);
   const ask = () => {
     if (done.signal.aborted || leave.aborted) return;
-    askToStop(container).catch((error) =>
-      watched.log.warn({ err: error }, "could not ask the container to stop"),
-    );
+    engine
+      .askToStop(container)
+      .catch((error) => watched.log.warn({ err: error }, "could not ask the container to stop"));
   };
   asked.addEventListener("abort", ask, { once: true });
   abandon.addEventListener("abort", ask, { once: true });
   if (asked.aborted) ask();
-  const gone = waitForEnd(container);
+  const gone = engine.waitForEnd(container);
   try {
     const tunnel = keepTunnel(watched, journal, output, done.signal);
     const patience = stopped(watched, asked, done.signal);
@@ -54,20 +53,20 @@ export async function follow(watched: Watched): Promise<Outcome> {
     abandon.removeEventListener("abort", ask);
   }
   watched.meter.flush();
-  const state = await stateOf(container);
+  const state = await engine.stateOf(container);
   outcome.outOfMemory = state?.outOfMemory ?? false;
   outcome.died = !journal.ended;
   outcome.began = journal.began;
   outcome.tail = output.tail();
   if (outcome.died)
-    outcome.tail = cleanEnd(`${outcome.tail}\n${await logsOf(container)}`, tailChars);
+    outcome.tail = cleanEnd(`${outcome.tail}\n${await engine.logsOf(container)}`, tailChars);
   if (outcome.agent) outcome.agentProblem = watched.reader.end(outcome.agent);
   return outcome;
 }
 
 /** Resolves when a container that was asked to stop has had its time. */
 async function stopped(
-  { signals, clock, container }: Watched,
+  { engine, signals, clock, container }: Watched,
   asked: AbortSignal,
   done: AbortSignal,
 ) {
@@ -75,12 +74,12 @@ async function stopped(
   if (done.aborted || signals.leave.aborted) return;
   await clock.sleep(signals.abandon.aborted ? lostStopMsMax : stopMsMax, done);
   // It ended by itself meanwhile, or Docker is away: what follows finds out.
-  if (!done.aborted) await container.kill().catch(() => {});
+  if (!done.aborted) await engine.kill(container).catch(() => {});
 }
 
 /** Opens the tunnel, and again when it breaks while the container lives, until the journal's end. */
 async function keepTunnel(watched: Watched, journal: Journal, output: Output, done: AbortSignal) {
-  const { container, endpoints, plan, config, pusher, clock, log } = watched;
+  const { engine, container, endpoints, plan, config, pusher, clock, log } = watched;
   const rules = {
     mode: config.egress.mode,
     machine: config.egress.allow,
@@ -92,11 +91,11 @@ async function keepTunnel(watched: Watched, journal: Journal, output: Output, do
     let gateway: Gateway;
     try {
       const ahead = tries === 0 ? await watched.carrier : null;
-      const carrier = ahead ?? (await openTunnel(container));
+      const carrier = ahead ?? (await openTunnel(engine, container));
       gateway = openGateway(carrier, endpoints, rules, on);
     } catch (error) {
       if (tries > 0) log.warn({ err: error }, "the tunnel could not be opened");
-      const state = await stateOf(container).catch(() => null);
+      const state = await engine.stateOf(container).catch(() => null);
       if (!state?.running) return;
       await clock.sleep(Math.min(2_000, 50 * 2 ** tries), done);
       continue;
@@ -118,10 +117,10 @@ async function keepTunnel(watched: Watched, journal: Journal, output: Output, do
 }
 
 /** From a container that has stopped: what it wrote and nobody had read. */
-async function readRest({ container, signals }: Watched, journal: Journal, output: Output) {
+async function readRest({ engine, container, signals }: Watched, journal: Journal, output: Output) {
   if (signals.over.aborted) return;
-  const lines = await readFileOf(container, places.journal);
-  await journal.takeAll(lines, async (path) => await readFileOf(container, path));
-  output.take((await readFileOf(container, places.output)).subarray(output.offset));
+  const lines = await engine.readFile(container, places.journal);
+  await journal.takeAll(lines, (path) => engine.readFile(container, path));
+  output.take((await engine.readFile(container, places.output)).subarray(output.offset));
   output.finish();
 }

@@ -113,7 +113,7 @@ async function execute(parts: Parts, attempt: Attempt, mode: Mode): Promise<Sett
     // Killed between starting it and handing it the task: nothing has happened yet.
     const neverBegan = outcome.died && !outcome.began && !signals.cancel.aborted;
     if (neverBegan && beginnings < beginningsMax) {
-      await removeContainerAndVolume(parts.docker, job, record.current.containerId);
+      await removeContainerAndVolume(parts.engine, job, record.current.containerId);
       continue;
     }
     if (outcome.died) await rescue(parts, attempt, outcome, watched, prepared.agent.task);
@@ -135,7 +135,7 @@ async function prepareOrRefuse(parts: Parts, attempt: Attempt) {
       if (signals.over.aborted) return null;
       // Nothing has happened yet: a Docker that is being restarted is waited for.
       if (isDockerAway(error) && aways < dockerAwaysMax && (await dockerIsBack(parts, attempt))) {
-        await removeContainerAndVolume(parts.docker, job, record.current.containerId);
+        await removeContainerAndVolume(parts.engine, job, record.current.containerId);
         continue;
       }
       // While it was waited for, the daemon left or the lease ended: the run is not over by that.
@@ -148,13 +148,13 @@ async function prepareOrRefuse(parts: Parts, attempt: Attempt) {
 }
 
 /** Whether Docker answers again before long, and the run is still wanted. */
-async function dockerIsBack({ docker, clock }: Parts, { outbox, signals }: Attempt) {
+async function dockerIsBack({ engine, clock }: Parts, { outbox, signals }: Attempt) {
   outbox.add({ type: "notice", text: "Docker does not answer; waiting for it" });
   const until = clock.now() + dockerAwayMsMax;
   const stop = AbortSignal.any([signals.over, signals.cancel]);
   for (let tries = 0; clock.now() < until && !stop.aborted; tries++) {
     await clock.sleep(backoffMs(clock, tries, dockerRetry), stop);
-    const answers = await docker.ping().then(
+    const answers = await engine.ping().then(
       () => true,
       () => false,
     );
@@ -185,7 +185,7 @@ function pusherFor(
 }
 
 function watchedOf(
-  { config, clock, log }: Parts,
+  { config, engine, clock, log }: Parts,
   attempt: Attempt,
   { container, carrier, gate, plan, agent }: Prepared,
   pusher: Pusher,
@@ -206,6 +206,7 @@ function watchedOf(
     outbox,
     secrets,
     signals,
+    engine,
     container,
     carrier,
     endpoints: { gate, github, messages, model, sessionFiles },
@@ -274,10 +275,10 @@ async function keepSession(
 
 /** From a known end to nothing left: each step may be done twice. */
 async function finish(parts: Parts, attempt: Attempt, mode: Mode, end: Settle) {
-  const { docker, log, config } = parts;
+  const { engine, log, config } = parts;
   const { job, folder, record, signals } = attempt;
   record.update({ end });
-  await removeContainerAndVolume(docker, job, record.current.containerId);
+  await removeContainerAndVolume(engine, job, record.current.containerId);
   if (mode !== "keep") await settle(parts, attempt, end);
   if (signals.over.aborted) return;
   const { keep } = record.current;

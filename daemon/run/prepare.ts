@@ -4,17 +4,8 @@ import { join, posix } from "node:path";
 import { backoffMs } from "../../app/protocol/clock.ts";
 import { failureDetailMax } from "../../app/protocol/failure.ts";
 import type { Job } from "../../app/protocol/job.ts";
-import {
-  type Carrier,
-  type Container,
-  type Docker,
-  engineFolder,
-  imageLabels,
-  type Started,
-  startContainer,
-  stateOf,
-} from "../docker/container.ts";
-import { containerSpec, volumeName } from "../docker/container-spec.ts";
+import { volumeName } from "../docker/container-spec.ts";
+import { type Carrier, type Engine, imageLabels, type Started } from "../docker/engine.ts";
 import type { LimitHit } from "../gateway/model/model.ts";
 import { openTunnel } from "../gateway/tunnel.ts";
 import { contractLabel, contractVersion } from "../images/base.ts";
@@ -47,7 +38,7 @@ const fetchRetry = { baseMs: 500, mostMs: 5_000 };
 
 /** A run whose container is at work, or has been. */
 export type Prepared = {
-  container: Container;
+  container: string;
   /** The tunnel's process where it was started with the container; null: there is none yet. */
   carrier: Promise<Carrier | null> | null;
   gate: Gate;
@@ -64,7 +55,7 @@ const gatePath = (folder: string): string => join(folder, "gate.git");
  * @throws PlanError, Cancelled, GitError, DockerError or ServerError; nothing runs then.
  */
 export async function prepare(parts: Parts, attempt: Attempt): Promise<Prepared> {
-  const { config, docker } = parts;
+  const { config, engine } = parts;
   const { job, outbox, folder, signals } = attempt;
   refuseForeign(config, job.repository);
   outbox.add({ type: "stage", stage: "preparing" });
@@ -75,9 +66,9 @@ export async function prepare(parts: Parts, attempt: Attempt): Promise<Prepared>
     refuseDefaultBranch(job, fetched);
     const drafted = makePlan(config, job, fetched);
     const launch = chooseSession({ config, job, outbox }, drafted);
-    await needRoom(config.data, docker);
+    await needRoom(config.data, engine);
     const image = await builtImage(parts, attempt, drafted, fetched);
-    await needImage(docker, image);
+    await needImage(engine, image);
     const onDefault = job.base.branch === fetched.defaultBranch;
     const [gate, drift] = await Promise.all([
       makeGate(gatePath(folder), fetched.folder, job.branch, drafted.startSha),
@@ -90,7 +81,7 @@ export async function prepare(parts: Parts, attempt: Attempt): Promise<Prepared>
     const agent = await agentSetupFor(parts, attempt, plan, false);
     outbox.add(startedFact(plan));
     const fits = early && sameContainer(early.plan, plan);
-    if (early && !fits) await removeContainerAndVolume(docker, job, null);
+    if (early && !fits) await removeContainerAndVolume(engine, job, null);
     recordContainer(attempt, plan);
     const { started, carrier } = fits ? early : await startWithTunnel(parts, job, plan);
     const forge = new URL(config.github).host;
@@ -105,22 +96,21 @@ export async function prepare(parts: Parts, attempt: Attempt): Promise<Prepared>
 
 /** Goes on with the container an earlier daemon had started; null when it had not come that far. */
 export async function reattach(parts: Parts, attempt: Attempt): Promise<Prepared | null> {
-  const { docker } = parts;
+  const { engine } = parts;
   const { record, folder, job, outbox } = attempt;
   const { plan, containerId, died } = record.current;
   if (!plan || !containerId) return null;
-  const container = docker.getContainer(containerId);
   const gate = openGate(gatePath(folder), job.branch);
   const agent = await agentSetupFor(parts, attempt, plan, true);
-  const prepared = { container, carrier: null, gate, plan, agent };
+  const prepared = { container: containerId, carrier: null, gate, plan, agent };
   if (died) return prepared;
   // Started ahead of its plan and killed with it: there is no gate yet, so nothing has begun.
   const hasGate = existsSync(join(gate.folder, "HEAD"));
-  const state = hasGate ? await stateOf(container) : null;
+  const state = hasGate ? await engine.stateOf(containerId) : null;
   // It has told something, so it was there: if it is gone now, its volume is to be rescued.
   const wasThere = hasGate && outbox.mark.journal > 0;
   if (!state?.started && !wasThere) {
-    await removeContainerAndVolume(docker, job, containerId);
+    await removeContainerAndVolume(engine, job, containerId);
     return null;
   }
   outbox.add({ type: "notice", text: "the daemon was restarted and goes on with this run" });
@@ -155,7 +145,7 @@ async function startAhead(
   parts: Parts,
   attempt: Attempt,
 ): Promise<(Running & { plan: Plan }) | null> {
-  const { config, docker, builds, log } = parts;
+  const { config, engine, builds, log } = parts;
   const { job } = attempt;
   try {
     const known = await readMirror(config.data, job.repository);
@@ -166,7 +156,7 @@ async function startAhead(
       : drafted.image;
     if (!image) return null;
     const plan = { ...drafted, image };
-    await needImage(docker, image);
+    await needImage(engine, image);
     recordContainer(attempt, plan);
     return { plan, ...(await startWithTunnel(parts, job, plan)) };
   } catch (error) {
@@ -180,13 +170,12 @@ type Running = { started: Started; carrier: Promise<Carrier | null> };
 
 /** The tunnel's process starts while the task is still being put together. */
 async function startWithTunnel(
-  { docker, identity }: Parts,
+  { engine, identity }: Parts,
   job: Job,
   plan: Plan,
 ): Promise<Running> {
-  const spec = containerSpec(containerRequestOf(job, plan, identity));
-  const started = await startContainer(docker, spec);
-  return { started, carrier: openTunnel(started.container).catch(() => null) };
+  const started = await engine.startContainer(containerRequestOf(job, plan, identity));
+  return { started, carrier: openTunnel(engine, started.container).catch(() => null) };
 }
 
 /** Its name is known before it is made: killed in between, the next daemon still finds it. */
@@ -213,8 +202,8 @@ function driftNote(drift: Drift | null, base: string): string {
 }
 
 /** With less than this free nothing is begun: what is under way needs it. */
-async function needRoom(data: string, docker: Docker) {
-  for (const folder of [data, await engineFolder(docker)]) {
+async function needRoom(data: string, engine: Engine) {
+  for (const folder of [data, await engine.folder()]) {
     // An engine elsewhere: its disk is not ours to look at.
     const found = await statfs(folder).catch(() => null);
     if (!found || found.bavail * found.bsize >= reserveBytes) continue;
@@ -256,8 +245,8 @@ async function builtImage(
   }
 }
 
-async function needImage(docker: Docker, image: string) {
-  const labels = await imageLabels(docker, image);
+async function needImage(engine: Engine, image: string) {
+  const labels = await imageLabels(engine, image);
   if (!labels) throw new PlanError("image_missing", `${image} is not on this machine.`);
   if (labels[contractLabel] !== contractVersion)
     throw new PlanError(

@@ -1,6 +1,6 @@
 import type { FailureCode } from "../../app/protocol/failure.ts";
 import { trimoYmlPath } from "../../app/protocol/trimo-yml.ts";
-import { DockerError } from "../docker/container.ts";
+import { DockerError } from "../docker/engine.ts";
 import { GitError } from "../repository/git.ts";
 import { ServerError } from "../server/client.ts";
 import { PlanError } from "./plan.ts";

@@ -1,7 +1,5 @@
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { removeContainer, startContainer } from "../docker/container.ts";
-import { containerSpec } from "../docker/container-spec.ts";
 import { type AgentSetup, blankReader } from "./agent-setup.ts";
 import type { Attempt, Parts } from "./attempt.ts";
 import { follow } from "./follow.ts";
@@ -19,7 +17,7 @@ const rescuesMax = 3;
  * @throws Error when the rescue's own container dies: the caller tries again from the record.
  */
 export async function rescue(
-  { docker, config, identity, log }: Parts,
+  { engine, config, identity, log }: Parts,
   { job, folder, record, outbox, signals }: Attempt,
   { outOfMemory, tail }: Outcome,
   watched: Watched,
@@ -31,11 +29,11 @@ export async function rescue(
     return;
   }
   record.update({ died: { outOfMemory, tail, rescues: rescues + 1 } });
-  await removeContainer(watched.container);
+  await engine.removeContainer(watched.container);
   const { plan } = watched;
   const forge = new URL(config.github).host;
-  const spec = containerSpec(containerRequestOf(job, plan, identity));
-  const { container, hand } = await startContainer(docker, spec);
+  const request = containerRequestOf(job, plan, identity);
+  const { container, hand } = await engine.startContainer(request);
   hand(JSON.stringify({ ...taskOf(job, plan, agent, forge), mode: "rescue", verify: [] }));
   // Its journal and output are new; the transcript of the dead one stays.
   outbox.mark = { journal: 0, output: 0, transcript: transcriptBytes(folder) };

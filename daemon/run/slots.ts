@@ -149,7 +149,7 @@ export class Slots implements Listener {
 
   /** Does what the app wants done with each run we have. */
   async connected({ verdicts, name }: HelloAnswer) {
-    const { docker, config, log } = this.#parts;
+    const { engine, config, log } = this.#parts;
     const records = new Map<string, { folder: string; record: RunRecord }>();
     for (const { folder, record } of readRecords(config.data))
       if (record) records.set(`${record.job.run}-${record.job.attempt}`, { folder, record });
@@ -166,7 +166,7 @@ export class Slots implements Listener {
       const { folder, record } = known;
       // Nothing has come into the gate yet, so there is nothing to keep.
       if (verdict === "kill" && !hasGate(folder)) {
-        await removeContainerAndVolume(docker, record.job, record.containerId);
+        await removeContainerAndVolume(engine, record.job, record.containerId);
         await removeRunFolder(config.data, folder, record.job);
         continue;
       }

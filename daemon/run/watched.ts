@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import type { Clock } from "../../app/protocol/clock.ts";
 import type { Reader } from "../agents/adapter.ts";
 import type { Config } from "../config.ts";
-import type { Carrier, Container } from "../docker/container.ts";
+import type { Carrier, Engine } from "../docker/engine.ts";
 import type { Connection } from "../gateway/egress.ts";
 import type { Endpoints } from "../gateway/gateway.ts";
 import type { Meter } from "../gateway/meter.ts";
@@ -21,7 +21,8 @@ export type Watched = {
   outbox: Outbox;
   secrets: Set<string>;
   signals: Pick<Signals, "stop" | "abandon" | "leave" | "over">;
-  container: Container;
+  engine: Engine;
+  container: string;
   /** The tunnel's process, when it was begun with the container; null: there is none yet. */
   carrier: Promise<Carrier | null> | null;
   /** What the container finds behind its gateway. */

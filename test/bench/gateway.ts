@@ -8,14 +8,8 @@ import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { systemClock } from "../../app/protocol/clock.ts";
 import { nothingSpent } from "../../daemon/agents/adapter.ts";
-import {
-  connectDocker,
-  openExec,
-  removeContainer,
-  removeVolume,
-  startContainer,
-} from "../../daemon/docker/container.ts";
-import { containerSpec, volumeName } from "../../daemon/docker/container-spec.ts";
+import { volumeName } from "../../daemon/docker/container-spec.ts";
+import { connectDocker } from "../../daemon/docker/docker-engine.ts";
 import { createCredential } from "../../daemon/gateway/credential.ts";
 import { type Endpoints, openGateway } from "../../daemon/gateway/gateway.ts";
 import { createGitHubProxy } from "../../daemon/gateway/github-reads.ts";
@@ -134,7 +128,7 @@ function serveGateways(upstream: string) {
     };
     const rules = { mode: "locked" as const, machine: [], repository: [], forge: "github.com" };
     const tunnel = ["/opt/trimo/node/bin/node", "/opt/trimo/tunnel.js"];
-    const carrier = await openExec(engine.getContainer(id), tunnel);
+    const carrier = await engine.exec(id, tunnel);
     openGateway(carrier as { input: Duplex; output: Duplex }, endpoints, rules, {
       pushed: fact,
       connection: fact,
@@ -188,9 +182,9 @@ export async function benchGateway(rounds: number) {
         memoryBytes: 2 ** 29,
         pids: 200,
       };
-      const started = await startContainer(engine, containerSpec(box));
-      boxes.push({ id: started.container.id, name: volumeName(run, 1), abandon: started.abandon });
-      gateway.send({ id: started.container.id });
+      const started = await engine.startContainer(box);
+      boxes.push({ id: started.container, name: volumeName(run, 1), abandon: started.abandon });
+      gateway.send({ id: started.container });
       await message(gateway, "open");
     }
     const inside = boxes[0]?.id ?? "";
@@ -224,8 +218,8 @@ export async function benchGateway(rounds: number) {
     execFileSync("docker", ["rm", "-f", host]);
     for (const { id, name, abandon } of boxes) {
       abandon();
-      await removeContainer(engine.getContainer(id));
-      await removeVolume(engine, name);
+      await engine.removeContainer(id);
+      await engine.removeVolume(name);
     }
     gateway.kill("SIGKILL");
     model.kill("SIGKILL");

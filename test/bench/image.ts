@@ -3,7 +3,7 @@ import { appendFileSync, cpSync, mkdtempSync, rmSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { connectDocker } from "../../daemon/docker/container.ts";
+import { connectDocker } from "../../daemon/docker/docker-engine.ts";
 import { baseImage, imageSize, proxyArgs } from "../../daemon/images/base.ts";
 import { buildImage } from "../../daemon/images/build.ts";
 import { checkImage } from "../../daemon/images/check.ts";

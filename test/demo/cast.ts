@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { connectDocker, imageLabels } from "../../daemon/docker/container.ts";
+import { connectDocker } from "../../daemon/docker/docker-engine.ts";
+import { imageLabels } from "../../daemon/docker/engine.ts";
 import { baseImage, sourceLabel } from "../../daemon/images/base.ts";
 import { agentImage, buildAgentImage } from "../../daemon/images/with-agents.ts";
 import { startModel } from "../support/model/server.ts";
@@ -103,10 +104,10 @@ export async function agentCast(agent: RealAgent, say: (line: string) => void): 
 
 /** Built when it is missing or older than its base. */
 async function imageFor(agent: RealAgent, say: (line: string) => void): Promise<string> {
-  const docker = connectDocker();
+  const engine = connectDocker();
   const image = agentImage([agent]);
-  const base = (await imageLabels(docker, baseImage))?.[sourceLabel];
-  if ((await imageLabels(docker, image))?.[sourceLabel] === base) return image;
+  const base = (await imageLabels(engine, baseImage))?.[sourceLabel];
+  if ((await imageLabels(engine, image))?.[sourceLabel] === base) return image;
   say(`building ${image}, with ${agent} from npm's package`);
-  return await buildAgentImage(docker, [agent], {}, () => {}, new AbortController().signal);
+  return await buildAgentImage(engine, [agent], {}, () => {}, new AbortController().signal);
 }

@@ -2,13 +2,14 @@ import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { connectDocker, type Docker, type DockerError } from "../../../daemon/docker/container.ts";
+import { connectDocker } from "../../../daemon/docker/docker-engine.ts";
+import type { DockerError, Engine } from "../../../daemon/docker/engine.ts";
 import { BuildError, buildImage } from "../../../daemon/images/build.ts";
 
 // What an engine may answer while it builds, over real HTTP; the real one is met in images.way.test.ts.
 
 let engine: Server;
-let docker: Docker;
+let docker: Engine;
 let answer: (response: ServerResponse) => void;
 let removed: string[] = [];
 let closed = false;

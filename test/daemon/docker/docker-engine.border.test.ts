@@ -1,7 +1,7 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, test } from "vitest";
-import { connectDocker, openExec } from "../../../daemon/docker/container.ts";
+import { connectDocker } from "../../../daemon/docker/docker-engine.ts";
 import { until } from "../../support/rig.ts";
 
 test("an exec that the engine refuses leaves no connection behind", async () => {
@@ -21,7 +21,7 @@ test("an exec that the engine refuses leaves no connection behind", async () => 
   const open = () =>
     new Promise<number>((resolve) => engine.getConnections((_error, count) => resolve(count)));
 
-  await expect(openExec(docker.getContainer("1"), ["true"])).rejects.toThrow("not running");
+  await expect(docker.exec("1", ["true"])).rejects.toThrow("not running");
   await until("the connection's end", async () => (await open()) === 0, 15_000);
   engine.closeAllConnections();
   engine.close();
