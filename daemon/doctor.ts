@@ -11,10 +11,13 @@ import type { Event } from "../app/protocol/event.ts";
 import type { Job } from "../app/protocol/job.ts";
 import type { Settle } from "../app/protocol/settle.ts";
 import type { Config } from "./config.ts";
+import { fileDisk } from "./disk.ts";
 import type { Engine } from "./docker/engine.ts";
+import { openPool } from "./gateway/model/model.ts";
 import { Builds } from "./images/builds.ts";
 import { copyCgi } from "./repository/gate.ts";
 import { gitEnvironment, gitIn } from "./repository/git.ts";
+import { GitRepositories } from "./repository/git-repositories.ts";
 import { removeContainerAndVolume } from "./run/archive.ts";
 import { runJob } from "./run/job.ts";
 import type { Server } from "./server/client.ts";
@@ -68,6 +71,9 @@ export async function proveAgent(
     const parts = {
       config: own,
       engine,
+      disk: fileDisk,
+      pool: openPool(),
+      repositories: new GitRepositories(own.data, own.github),
       server,
       clock: systemClock,
       log,

@@ -4,9 +4,13 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import { systemClock } from "../app/protocol/clock.ts";
 import { RunningState } from "../app/protocol/running-state.ts";
-import { bytesOf, type Config } from "./config.ts";
+import type { Config } from "./config.ts";
+import { fileDisk } from "./disk.ts";
 import { connectDocker } from "./docker/docker-engine.ts";
+import { openPool } from "./gateway/model/model.ts";
 import { Builds } from "./images/builds.ts";
+import { GitRepositories } from "./repository/git-repositories.ts";
+import type { Parts } from "./run/attempt.ts";
 import { Slots } from "./run/slots.ts";
 import { connectServer } from "./server/client.ts";
 import { keepConnection } from "./server/connection.ts";
@@ -27,9 +31,8 @@ type Daemon = {
 /** Why a daemon cannot start here: a sentence, and what to do. */
 export class StartError extends Error {}
 
-/** Builds every part and connects. */
+/** Builds every part as it is on this machine, and connects; only one daemon works in a data folder. */
 export async function startDaemon(config: Config, version: string, log: Logger): Promise<Daemon> {
-  const clock = systemClock;
   const engine = connectDocker();
   mkdirSync(config.data, { recursive: true, mode: 0o700 });
   const unlock = lock(config.data);
@@ -42,12 +45,27 @@ export async function startDaemon(config: Config, version: string, log: Logger):
     );
   }
   const identity = readIdentity(config.data);
-  const server = connectServer(config.server, config.token);
-  const builds = new Builds({ config, engine, clock, log, identity });
+  const parts = { config, engine, disk: fileDisk, clock: systemClock, log, identity };
+  return connect(
+    {
+      ...parts,
+      server: connectServer(config.server, config.token),
+      repositories: new GitRepositories(config.data, config.github),
+      builds: new Builds(parts),
+      pool: openPool(),
+    },
+    version,
+    unlock,
+  );
+}
+
+/** Works with these parts until told to end, and calls `ended` then. */
+function connect(parts: Parts, version: string, ended: () => void): Daemon {
+  const { config, server, clock, log } = parts;
   const stop = new AbortController();
   let claiming: Promise<void> | null = null;
   let connecting = new RunningState(clock, stop.signal);
-  const slots = new Slots({ config, engine, server, clock, log, identity, builds }, version, {
+  const slots = new Slots(parts, version, {
     connected(name) {
       log.info({ name, server: config.server, slots: config.slots }, "connected");
       // Not before the first hello: what an earlier daemon left takes its slots first.
@@ -66,22 +84,11 @@ export async function startDaemon(config: Config, version: string, log: Logger):
     }
   };
   const connection = keepConnected();
-  const sweeping = sweepLoop(
-    {
-      engine,
-      clock,
-      log,
-      data: config.data,
-      identity,
-      builds,
-      sessions: { days: config.sessions.days, diskBytes: bytesOf(config.sessions.disk) },
-    },
-    new RunningState(clock, stop.signal),
-  );
+  const sweeping = sweepLoop(parts, new RunningState(clock, stop.signal));
   const finish = async () => {
     stop.abort();
     await Promise.allSettled([connection, sweeping, claiming]);
-    unlock();
+    ended();
   };
   return {
     async drain() {

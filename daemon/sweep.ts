@@ -1,25 +1,12 @@
-import { rm } from "node:fs/promises";
 import { basename } from "node:path";
-import type { Logger } from "pino";
-import type { Clock } from "../app/protocol/clock.ts";
 import type { RunningState } from "../app/protocol/running-state.ts";
 import { sweepSessions } from "./agents/sessions.ts";
+import { bytesOf } from "./config.ts";
 import { daemonLabel } from "./docker/container-spec.ts";
-import type { Engine } from "./docker/engine.ts";
-import type { Builds } from "./images/builds.ts";
+import type { Parts } from "./run/attempt.ts";
 import { readRecords } from "./run/run-record.ts";
 
 const everyMs = 10 * 60_000;
-
-type Parts = {
-  engine: Engine;
-  clock: Clock;
-  log: Logger;
-  data: string;
-  identity: string;
-  builds: Builds;
-  sessions: { days: number; diskBytes: number };
-};
 
 /** Removes what a dead daemon left: at once at the start, and now and then, until `state` stops. */
 export async function sweepLoop(parts: Parts, state: RunningState) {
@@ -27,7 +14,9 @@ export async function sweepLoop(parts: Parts, state: RunningState) {
     try {
       await sweep(parts);
       await parts.builds.sweep();
-      await sweepSessions(parts.data, parts.sessions, parts.clock.now());
+      const { config, clock } = parts;
+      const limits = { days: config.sessions.days, diskBytes: bytesOf(config.sessions.disk) };
+      await sweepSessions(config.data, limits, clock.now());
     } catch (error) {
       parts.log.warn({ err: error }, "the sweep failed; it runs again at its next turn");
     }
@@ -36,12 +25,12 @@ export async function sweepLoop(parts: Parts, state: RunningState) {
 }
 
 /** Only what carries this daemon's own label, and of that only what no record speaks of. */
-async function sweep({ engine, log, data, identity }: Parts) {
+async function sweep({ engine, disk, log, config, identity }: Parts) {
   const label = `${daemonLabel}=${identity}`;
   const containers = await engine.ownedContainers(label);
   const volumes = await engine.ownedVolumes(label);
   // Read after the engine was asked: a run that began meanwhile has its record already.
-  const records = readRecords(data);
+  const records = readRecords(disk, config.data);
   const known = new Set(records.map(({ folder }) => basename(folder).replace(/-\d+$/, "")));
   for (const { id, run } of containers) {
     if (run && known.has(run)) continue;
@@ -55,6 +44,6 @@ async function sweep({ engine, log, data, identity }: Parts) {
   }
   for (const { folder, record, unreadable } of records) {
     if (unreadable) log.error({ folder }, "a run's record cannot be read; what it has is kept");
-    else if (!record) await rm(folder, { recursive: true, force: true });
+    else if (!record) await disk.remove(folder);
   }
 }

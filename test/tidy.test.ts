@@ -60,7 +60,7 @@ const orders = {
     ["images"],
     ["gateway"],
     ["agents", "repository", "server", "docker"],
-    ["redact.ts", "config.ts", "agent-settings.ts"],
+    ["redact.ts", "config.ts", "disk.ts", "agent-settings.ts"],
   ],
 };
 

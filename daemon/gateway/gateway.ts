@@ -1,7 +1,7 @@
 import { createServer, type Server } from "node:http";
 import type { Duplex, Readable } from "node:stream";
 import { Mux, type MuxStream } from "../../images/base/mux.ts";
-import { type Gate, serveGate } from "../repository/gate.ts";
+import type { Gate } from "../repository/repositories.ts";
 import { type Connection, forward, type Rules, tunnelOut } from "./egress.ts";
 import { type GitHubProxy, serveGitHub } from "./github-reads.ts";
 import type { Messages } from "./messages.ts";
@@ -86,7 +86,7 @@ function serve(
       return void serveSessionFiles(sessionFiles, request, response).catch(() =>
         response.destroy(),
       );
-    if (url.startsWith("/repository.git/")) return serveGate(gate, request, response, pushed);
+    if (url.startsWith("/repository.git/")) return gate.serve(request, response, pushed);
     if (url === "/github" || url.startsWith("/github/"))
       return void serveGitHub(github, request, response).catch(() => response.destroy());
     if (url.startsWith("http://") && URL.canParse(url))

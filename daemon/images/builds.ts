@@ -1,11 +1,10 @@
 import { createHash } from "node:crypto";
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
-import { statfs } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import type { Clock } from "../../app/protocol/clock.ts";
 import { matchesAny } from "../../app/protocol/pattern.ts";
 import { bytesOf, type Config } from "../config.ts";
+import type { Disk } from "../disk.ts";
 import { DockerError, type Engine } from "../docker/engine.ts";
 import {
   baseImage,
@@ -34,7 +33,14 @@ const buildLabel = "dev.trimo.build";
 export class BuildRefused extends Error {}
 
 export type Wanted = { repository: string; mirror: string; sha: string; dockerfile: string };
-type Parts = { engine: Engine; config: Config; identity: string; clock: Clock; log: Logger };
+type Parts = {
+  engine: Engine;
+  disk: Disk;
+  config: Config;
+  identity: string;
+  clock: Clock;
+  log: Logger;
+};
 type UnderWay = {
   made: Promise<void>;
   stop: AbortController;
@@ -51,7 +57,7 @@ export class Builds {
 
   constructor(parts: Parts) {
     this.#parts = parts;
-    this.#used = readUsed(parts.config.data);
+    this.#used = readUsed(parts);
   }
 
   /** The image's name if it is there already; null: it must be built, or cannot be. */
@@ -103,7 +109,7 @@ export class Builds {
   }
 
   #begin(tag: string, wanted: Wanted, context: Context): UnderWay {
-    const { engine, config, clock } = this.#parts;
+    const { config } = this.#parts;
     const entry: UnderWay = {
       made: Promise.resolve(),
       stop: new AbortController(),
@@ -113,7 +119,7 @@ export class Builds {
     // One at a time: each may take all that a build may.
     entry.made = this.#turn.then(async () => {
       const late = AbortSignal.timeout(limitMs);
-      const room = watchRoom(engine, clock);
+      const room = watchRoom(this.#parts);
       const note = (image: string) => this.#note(image);
       try {
         const signal = AbortSignal.any([entry.stop.signal, late, room.signal]);
@@ -139,7 +145,12 @@ export class Builds {
 
   #note(image: string) {
     this.#used[image] = this.#parts.clock.now();
-    writeUsed(this.#parts.config.data, this.#used);
+    this.#save();
+  }
+
+  #save() {
+    const { disk, config } = this.#parts;
+    disk.replace(usedPath(config), JSON.stringify(this.#used));
   }
 
   /** Removes what no run has used for `days`, and then the longest unused over the disk's share. */
@@ -169,7 +180,7 @@ export class Builds {
       delete this.#used[image];
       bytes -= own;
     }
-    writeUsed(config.data, this.#used);
+    this.#save();
   }
 }
 
@@ -263,16 +274,15 @@ const roomEveryMs = 1_000;
 const roomBytesMin = 2 ** 30;
 
 /** Aborts when the engine's disk is nearly full: a step may write what it likes. */
-function watchRoom(engine: Engine, clock: Clock) {
+function watchRoom({ engine, disk, clock }: Parts) {
   const full = new AbortController();
   const done = new AbortController();
   const look = async () => {
     const folder = await engine.folder();
     while (!done.signal.aborted) {
-      // An engine elsewhere: its disk is not ours to look at.
-      const found = await statfs(folder).catch(() => null);
-      if (!found) return;
-      if (found.bavail * found.bsize < roomBytesMin)
+      const free = await disk.free(folder);
+      if (free === null) return;
+      if (free < roomBytesMin)
         full.abort(new DockerError("disk_full", "the engine's disk is nearly full: no space left"));
       await clock.sleep(roomEveryMs, done.signal);
     }
@@ -318,17 +328,13 @@ function aborted(signal: AbortSignal): Promise<never> {
 }
 
 /** When a run last used each image that was built here; kept over restarts. */
-function readUsed(data: string): Record<string, number> {
+function readUsed({ disk, config }: Parts): Record<string, number> {
   try {
-    return JSON.parse(readFileSync(join(data, "images.json"), "utf8"));
+    return JSON.parse(disk.read(usedPath(config)) ?? "{}");
   } catch {
-    // The first start, or a file cut short: then they begin to age now.
+    // Cut short: then they begin to age now.
     return {};
   }
 }
 
-function writeUsed(data: string, used: Record<string, number>) {
-  const path = join(data, "images.json");
-  writeFileSync(`${path}.new`, JSON.stringify(used), { mode: 0o600 });
-  renameSync(`${path}.new`, path);
-}
+const usedPath = ({ data }: Config): string => join(data, "images.json");

@@ -81,7 +81,7 @@ async function runOnce(
   let container: string | null = null;
   try {
     const { mirror, sha } = await makeRepository(folder);
-    const gate = await makeGate(join(folder, "gate.git"), mirror, branch, sha);
+    const gate = await makeGate({ folder: join(folder, "gate.git"), branch, url: "", mirror, sha });
     const request = {
       run,
       attempt: 1,

@@ -3,6 +3,7 @@ import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { GitError, gitIn } from "./git.ts";
+import type { Gate, PushResult } from "./repositories.ts";
 
 /** What one push may bring, in bytes; a blob over GitHub's own 100 MB could not go further. */
 const pushBytesMax = 512 * 2 ** 20;
@@ -16,24 +17,16 @@ const toldMax = 300;
 /** One clone, fetch or push of the container. */
 const requestMsMax = 10 * 60_000;
 
-/**
- * The bare repository of one run, outside the container: what the container clones from and all it
- * can push to. Its hook and settings are the law: forward, one branch, nothing else.
- */
-export type Gate = {
-  folder: string;
-  branch: string;
-  /** What its pushes have brought, and the git processes at work for it now. */
-  load: { bytes: number; backends: number };
-};
+/** Where a gate lies, which branch it serves, and where that goes on to. */
+type Named = { folder: string; branch: string; url: string };
 
 /** Made by hand, without a git process: it is on the way to every run's first instruction. */
-export async function makeGate(
-  folder: string,
-  mirror: string,
-  branch: string,
-  sha: string,
-): Promise<Gate> {
+export async function makeGate({
+  mirror,
+  sha,
+  ...named
+}: Named & { mirror: string; sha: string }): Promise<Gate> {
+  const { folder, branch } = named;
   await rm(folder, { recursive: true, force: true });
   await mkdir(join(folder, "objects/info"), { recursive: true, mode: 0o700 });
   await mkdir(join(folder, "objects/pack"));
@@ -47,12 +40,134 @@ export async function makeGate(
   await chmod(hook, 0o700);
   // Last: a folder with a HEAD is a finished gate.
   await writeFile(join(folder, "HEAD"), `ref: refs/heads/${branch}\n`);
-  return openGate(folder, branch);
+  return openGate(named);
 }
 
 /** A gate that was made before. */
-export function openGate(folder: string, branch: string): Gate {
-  return { folder, branch, load: { bytes: 0, backends: 0 } };
+export function openGate(named: Named): Gate {
+  return new GitGate(named);
+}
+
+/** Its hook and settings are the law: forward, one branch, nothing else. */
+class GitGate implements Gate {
+  readonly #folder: string;
+  readonly #branch: string;
+  readonly #url: string;
+  /** What its pushes have brought, in bytes, and the git processes at work for it now. */
+  #bytes = 0;
+  #backends = 0;
+
+  constructor({ folder, branch, url }: Named) {
+    this.#folder = folder;
+    this.#branch = branch;
+    this.#url = url;
+  }
+
+  async head(): Promise<string> {
+    const loose = join(this.#folder, "refs/heads", this.#branch);
+    const text = await readFile(loose, "utf8").catch(() => null);
+    if (text) return text.trim();
+    const packed = await readFile(join(this.#folder, "packed-refs"), "utf8");
+    const line = packed.split("\n").find((row) => row.endsWith(` refs/heads/${this.#branch}`));
+    if (!line) throw new GitError(`the gate has lost its branch ${this.#branch}`);
+    return line.slice(0, 40);
+  }
+
+  async commitsBetween(from: string, to: string): Promise<{ sha: string; subject: string }[]> {
+    const text = await gitIn(
+      this.#folder,
+      null,
+    )([
+      "log",
+      "--first-parent",
+      `--max-count=${toldMax}`,
+      "--reverse",
+      "--format=%H %s",
+      `${from}..${to}`,
+    ]);
+    return text
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => ({ sha: line.slice(0, 40), subject: line.slice(41, 41 + 200) }));
+  }
+
+  async push(sha: string, token: string, branch: string = this.#branch): Promise<PushResult> {
+    try {
+      await gitIn(
+        this.#folder,
+        token,
+      )(["push", "--porcelain", "--no-verify", this.#url, `${sha}:refs/heads/${branch}`]);
+      return "pushed";
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error);
+      if (/\(non-fast-forward\)|\(fetch first\)/.test(text)) return "moved";
+      if (
+        /\[remote rejected\]|pre-receive hook declined|protected branch|HTTP 403|error: 403/.test(
+          text,
+        )
+      )
+        return { refused: text };
+      return { unreachable: text };
+    }
+  }
+
+  async remoteHead(token: string): Promise<string | null> {
+    const text = await gitIn(
+      this.#folder,
+      token,
+    )(["ls-remote", this.#url, `refs/heads/${this.#branch}`]);
+    return text.slice(0, 40) || null;
+  }
+
+  /** These four requests of this one repository, and none else. */
+  serve(request: IncomingMessage, response: ServerResponse, pushed: () => void) {
+    const url = new URL(request.url ?? "/", "http://gateway");
+    const path = url.pathname.slice("/repository.git".length);
+    const service = url.searchParams.get("service");
+    const services = ["git-upload-pack", "git-receive-pack"];
+    const asks =
+      request.method === "GET" && path === "/info/refs" && services.includes(service ?? "");
+    const packs = request.method === "POST" && services.includes(path.slice(1));
+    if (!asks && !packs) {
+      response.writeHead(404).end("The gate serves clone, fetch and push of its one repository.\n");
+      return;
+    }
+    if (this.#backends >= backendsMax || this.#bytes > runBytesMax) {
+      const busy = this.#bytes <= runBytesMax;
+      response.writeHead(busy ? 503 : 413, { "retry-after": "1" });
+      response.end(busy ? "The gate is busy.\n" : "This run has pushed more than a run may.\n");
+      return;
+    }
+    this.#backends += 1;
+    const child = spawn("git", ["http-backend"], {
+      stdio: ["pipe", "pipe", "ignore"],
+      timeout: requestMsMax,
+      env: backendEnvironment(this.#folder, request, path, asks ? `service=${service}` : ""),
+    });
+    let over = false;
+    const end = () => {
+      if (over) return;
+      over = true;
+      this.#backends -= 1;
+      if (path === "/git-receive-pack") pushed();
+    };
+    child.on("error", () => {
+      end();
+      if (!response.headersSent) response.writeHead(500);
+      response.end();
+    });
+    child.on("exit", end);
+    // The process could not be made at all: then there are no pipes, and "error" says so.
+    if (!child.stdin || !child.stdout) return;
+    // A pipe whose reader has ended: its exit tells why.
+    child.stdin.on("error", () => {});
+    response.on("close", () => child.kill());
+    request.on("data", (chunk: Buffer) => {
+      this.#bytes += chunk.length;
+    });
+    request.pipe(child.stdin);
+    copyCgi(child.stdout, response);
+  }
 }
 
 function settings(folder: string): string {
@@ -108,138 +223,13 @@ done
 `;
 }
 
-/** The branch's commit in the gate. */
-export async function gateHead(gate: Gate): Promise<string> {
-  const loose = join(gate.folder, "refs/heads", gate.branch);
-  const text = await readFile(loose, "utf8").catch(() => null);
-  if (text) return text.trim();
-  const packed = await readFile(join(gate.folder, "packed-refs"), "utf8");
-  const line = packed.split("\n").find((row) => row.endsWith(` refs/heads/${gate.branch}`));
-  if (!line) throw new GitError(`the gate has lost its branch ${gate.branch}`);
-  return line.slice(0, 40);
-}
-
-/** Commits that came between two states, oldest first; of their messages only the first line. */
-export async function commitsBetween(
-  gate: Gate,
-  from: string,
-  to: string,
-): Promise<{ sha: string; subject: string }[]> {
-  const text = await gitIn(
-    gate.folder,
-    null,
-  )([
-    "log",
-    "--first-parent",
-    `--max-count=${toldMax}`,
-    "--reverse",
-    "--format=%H %s",
-    `${from}..${to}`,
-  ]);
-  return text
-    .split("\n")
-    .filter(Boolean)
-    .map((line) => ({ sha: line.slice(0, 40), subject: line.slice(41, 41 + 200) }));
-}
-
-export type PushResult = "pushed" | "moved" | { refused: string } | { unreachable: string };
-
-/** Forward to GitHub, never by force. */
-export async function pushOn(
-  gate: Gate,
-  url: string,
-  token: string,
-  sha: string,
-  branch: string = gate.branch,
-): Promise<PushResult> {
-  try {
-    await gitIn(
-      gate.folder,
-      token,
-    )(["push", "--porcelain", "--no-verify", url, `${sha}:refs/heads/${branch}`]);
-    return "pushed";
-  } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    if (/\(non-fast-forward\)|\(fetch first\)/.test(text)) return "moved";
-    if (
-      /\[remote rejected\]|pre-receive hook declined|protected branch|HTTP 403|error: 403/.test(
-        text,
-      )
-    )
-      return { refused: text };
-    return { unreachable: text };
-  }
-}
-
-/** What GitHub has on the branch now; null: it is not there. */
-export async function remoteHead(gate: Gate, url: string, token: string): Promise<string | null> {
-  const text = await gitIn(gate.folder, token)(["ls-remote", url, `refs/heads/${gate.branch}`]);
-  return text.slice(0, 40) || null;
-}
-
-/** Answers the container's git: these four requests of this one repository, and none else. */
-export function serveGate(
-  gate: Gate,
-  request: IncomingMessage,
-  response: ServerResponse,
-  pushed: () => void,
-) {
-  const url = new URL(request.url ?? "/", "http://gateway");
-  const path = url.pathname.slice("/repository.git".length);
-  const service = url.searchParams.get("service");
-  const services = ["git-upload-pack", "git-receive-pack"];
-  const asks =
-    request.method === "GET" && path === "/info/refs" && services.includes(service ?? "");
-  const packs = request.method === "POST" && services.includes(path.slice(1));
-  if (!asks && !packs) {
-    response.writeHead(404).end("The gate serves clone, fetch and push of its one repository.\n");
-    return;
-  }
-  const { load } = gate;
-  if (load.backends >= backendsMax || load.bytes > runBytesMax) {
-    const busy = load.bytes <= runBytesMax;
-    response.writeHead(busy ? 503 : 413, { "retry-after": "1" });
-    response.end(busy ? "The gate is busy.\n" : "This run has pushed more than a run may.\n");
-    return;
-  }
-  load.backends += 1;
-  const child = spawn("git", ["http-backend"], {
-    stdio: ["pipe", "pipe", "ignore"],
-    timeout: requestMsMax,
-    env: backendEnvironment(gate, request, path, asks ? `service=${service}` : ""),
-  });
-  let over = false;
-  const end = () => {
-    if (over) return;
-    over = true;
-    load.backends -= 1;
-    if (path === "/git-receive-pack") pushed();
-  };
-  child.on("error", () => {
-    end();
-    if (!response.headersSent) response.writeHead(500);
-    response.end();
-  });
-  child.on("exit", end);
-  // The process could not be made at all: then there are no pipes, and "error" says so.
-  if (!child.stdin || !child.stdout) return;
-  // A pipe whose reader has ended: its exit tells why.
-  child.stdin.on("error", () => {});
-  response.on("close", () => child.kill());
-  request.on("data", (chunk: Buffer) => {
-    load.bytes += chunk.length;
-  });
-  request.pipe(child.stdin);
-  copyCgi(child.stdout, response);
-}
-
-function backendEnvironment(gate: Gate, request: IncomingMessage, path: string, query: string) {
+function backendEnvironment(folder: string, request: IncomingMessage, path: string, query: string) {
   return {
     PATH: process.env.PATH,
-    HOME: gate.folder,
+    HOME: folder,
     GIT_CONFIG_NOSYSTEM: "1",
     GIT_CONFIG_GLOBAL: "/dev/null",
-    GIT_PROJECT_ROOT: gate.folder,
+    GIT_PROJECT_ROOT: folder,
     GIT_HTTP_EXPORT_ALL: "1",
     PATH_INFO: path,
     REQUEST_METHOD: request.method,

@@ -1,13 +1,7 @@
-import { backoffMs, type Clock } from "../../app/protocol/clock.ts";
+import type { Clock } from "../../app/protocol/clock.ts";
 import type { Fact } from "../../app/protocol/event.ts";
-import {
-  commitsBetween,
-  type Gate,
-  gateHead,
-  type PushResult,
-  pushOn,
-  remoteHead,
-} from "./gate.ts";
+import { RunningState } from "../../app/protocol/running-state.ts";
+import type { Gate, PushResult } from "./repositories.ts";
 
 /** How long the end of a run waits for GitHub to take its commits. */
 const lastPushMsMax = 10 * 60_000;
@@ -20,8 +14,6 @@ export type PushVerdict =
 
 type PusherParts = {
   gate: Gate;
-  /** The repository's address, without a credential. */
-  url: string;
   /** The newest commit told of, the newest on GitHub (null: the branch is not there), the run's first. */
   at: { told: string; onGitHub: string | null; start: string };
   token: () => Promise<string>;
@@ -36,7 +28,6 @@ type PusherParts = {
  */
 export class Pusher {
   #gate: Gate;
-  #url: string;
   #token: () => Promise<string>;
   #clock: Clock;
   #tell: (fact: Fact) => void;
@@ -48,9 +39,8 @@ export class Pusher {
   #working: Promise<void> = Promise.resolve();
   #signal: AbortSignal;
 
-  constructor({ gate, url, at, token, clock, tell, signal }: PusherParts) {
+  constructor({ gate, at, token, clock, tell, signal }: PusherParts) {
     this.#gate = gate;
-    this.#url = url;
     this.#told = at.told;
     this.#start = at.start;
     this.#onGitHub = at.onGitHub;
@@ -75,9 +65,9 @@ export class Pusher {
   }
 
   async #step() {
-    const head = await gateHead(this.#gate);
+    const head = await this.#gate.head();
     if (head !== this.#told) {
-      for (const commit of await commitsBetween(this.#gate, this.#told, head))
+      for (const commit of await this.#gate.commitsBetween(this.#told, head))
         this.#tell({ type: "commit", ...commit });
       this.#told = head;
     }
@@ -97,7 +87,7 @@ export class Pusher {
 
   async #push(sha: string, branch?: string): Promise<PushResult> {
     try {
-      return await pushOn(this.#gate, this.#url, await this.#token(), sha, branch);
+      return await this.#gate.push(sha, await this.#token(), branch);
     } catch (error) {
       return { unreachable: error instanceof Error ? error.message : String(error) };
     }
@@ -106,13 +96,14 @@ export class Pusher {
   /** Everything on GitHub and seen there, or why not; `beside` is the branch that keeps the work then. */
   async finish(beside: string): Promise<PushVerdict> {
     const until = this.#clock.now() + lastPushMsMax;
-    for (let tries = 0; ; tries++) {
+    const state = new RunningState(this.#clock, this.#signal);
+    for (;;) {
       this.nudge();
       await this.#working;
       const verdict = await this.#verdict(beside);
       const again = !verdict.ok && verdict.why === "unreachable" && this.#clock.now() < until;
-      if (!again || this.#signal.aborted) return verdict;
-      await this.#clock.sleep(backoffMs(this.#clock, tries, retry), this.#signal);
+      if (!again || !state.running) return verdict;
+      await state.backOff(retry);
     }
   }
 
@@ -130,7 +121,7 @@ export class Pusher {
   /** Believed only when GitHub itself shows the commit. */
   async #seen(): Promise<PushVerdict> {
     try {
-      const head = await remoteHead(this.#gate, this.#url, await this.#token());
+      const head = await this.#gate.remoteHead(await this.#token());
       if (head === this.#told) return { ok: true, head };
       return {
         ok: false,

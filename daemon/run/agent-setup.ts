@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Dispatcher } from "undici";
 import type { Clock } from "../../app/protocol/clock.ts";
 import type { Fact } from "../../app/protocol/event.ts";
 import type { Job } from "../../app/protocol/job.ts";
@@ -59,6 +60,8 @@ type Parts = {
   outbox: Outbox;
   secrets: Set<string>;
   clock: Clock;
+  /** The daemon's connections to models. */
+  pool: Dispatcher;
 };
 
 /** Who is told of the agent's connections, and once, that it has to be ended. */
@@ -159,7 +162,7 @@ function meterFor({ clock, outbox }: Parts, plan: Plan, on: On, counted: boolean
 }
 
 function modelFor(
-  { outbox, secrets, clock }: Parts,
+  { outbox, secrets, clock, pool }: Parts,
   { agent, settings }: Plan,
   on: On,
   api: Api,
@@ -174,7 +177,7 @@ function modelFor(
     patienceMs: settings.patience_seconds * 1_000,
   };
   const told = { ...on, fact: (fact: Fact) => outbox.add(fact) };
-  return createModel(service, credential, meter, secrets, clock, told);
+  return createModel({ settings: service, credential, meter, secrets, clock, pool, on: told });
 }
 
 /** Prompt and command line, and what they are for an agent that cannot have its session back. */
@@ -272,7 +275,7 @@ function lastUsage(outbox: Outbox): Spent {
 
 /** Keeps the session for the next run; forgets it when the agent would not have it back. */
 export async function settleSession(
-  { config, job, clock, outbox }: Parts,
+  { config, job, clock, outbox }: Omit<Parts, "pool">,
   plan: Plan,
   { reader, sessionFiles, model }: AgentSetup,
   /** Why the agent's work does not count, when it ended by itself. */

@@ -1,23 +1,23 @@
-import { existsSync } from "node:fs";
-import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Job } from "../../app/protocol/job.ts";
+import type { Config } from "../config.ts";
+import type { Disk } from "../disk.ts";
 import { volumeName } from "../docker/container-spec.ts";
 import type { Engine } from "../docker/engine.ts";
+import { gatePath } from "./run-record.ts";
 
 // What a run leaves on the machine: its transcript, and the gate when GitHub has not taken its commits.
 
 type Named = Pick<Job, "run" | "attempt">;
+type Keeper = { disk: Disk; config: Pick<Config, "data"> };
 
 /** The kept gate's path below the data folder, as people are told it. */
 export const keptPath = ({ run, attempt }: Named): string => `kept/${run}-${attempt}.git`;
 
 /** Moves a run's gate to where it stays: the only copy of commits that GitHub has not taken. */
-export async function keepGate(data: string, folder: string, job: Named) {
-  const gate = join(folder, "gate.git");
-  if (!existsSync(gate)) return;
-  await mkdir(join(data, "kept"), { recursive: true, mode: 0o700 });
-  await rename(gate, join(data, keptPath(job)));
+export async function keepGate({ disk, config }: Keeper, folder: string, job: Named) {
+  const gate = gatePath(folder);
+  if (disk.exists(gate)) await disk.move(gate, join(config.data, keptPath(job)));
 }
 
 /** Removes a run's container and volume, whether they were made or not. */
@@ -32,11 +32,9 @@ export async function removeContainerAndVolume(
 }
 
 /** Keeps a run's transcript and removes its folder. */
-export async function removeRunFolder(data: string, folder: string, { run, attempt }: Named) {
+export async function removeRunFolder({ disk, config }: Keeper, folder: string, job: Named) {
   const transcript = join(folder, "transcript.log");
-  if (existsSync(transcript)) {
-    await mkdir(join(data, "transcripts"), { recursive: true, mode: 0o700 });
-    await rename(transcript, join(data, "transcripts", `${run}-${attempt}.log`));
-  }
-  await rm(folder, { recursive: true, force: true });
+  const name = `${job.run}-${job.attempt}.log`;
+  if (disk.exists(transcript)) await disk.move(transcript, join(config.data, "transcripts", name));
+  await disk.remove(folder);
 }

@@ -1,11 +1,12 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
+import type { Dispatcher } from "undici";
 import type { Clock } from "../../app/protocol/clock.ts";
 import { commentMax } from "../../app/protocol/event.ts";
 import type { Job } from "../../app/protocol/job.ts";
 import { messageMax } from "../../app/protocol/renew.ts";
 import type { Config } from "../config.ts";
+import type { Disk } from "../disk.ts";
 import type { Engine } from "../docker/engine.ts";
 import type { Connection } from "../gateway/egress.ts";
 import { once } from "../gateway/gateway.ts";
@@ -14,6 +15,7 @@ import { Messages } from "../gateway/messages.ts";
 import { proxyArgs } from "../images/base.ts";
 import type { Builds } from "../images/builds.ts";
 import { redact } from "../redact.ts";
+import type { Repositories } from "../repository/repositories.ts";
 import type { Server } from "../server/client.ts";
 import { Outbox } from "../server/outbox.ts";
 import { tokenKeeper } from "../server/token.ts";
@@ -30,6 +32,10 @@ export type Parts = {
   /** Marks this daemon's containers apart from another's on the same engine. */
   identity: string;
   builds: Builds;
+  repositories: Repositories;
+  disk: Disk;
+  /** Connections to models. */
+  pool: Dispatcher;
 };
 
 /** One attempt under way: what is known of it, and who is told. */
@@ -53,18 +59,19 @@ export type Attempt = Readonly<{
 }>;
 
 /** Opens an attempt's folder, with `before` as its record, or null: a new one. */
-export async function openAttempt(
-  { config, server, clock, log }: Parts,
+export function openAttempt(
+  { config, disk, server, clock, log }: Parts,
   job: Job,
   wishes: Wishes,
   before: RunRecord | null,
-): Promise<Attempt> {
+): Attempt {
   const folder = runFolder(config.data, job.run, job.attempt);
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  const record = new RecordFile(folder, job, before);
+  const record = before
+    ? RecordFile.known(disk, folder, before)
+    : RecordFile.create(disk, folder, job);
   const signals = new Signals(wishes);
   const secrets = new Set([config.token, ...proxySecrets()]);
-  const outbox = new Outbox(join(folder, "outbox.jsonl"), clock, log);
+  const outbox = new Outbox(join(folder, "outbox.jsonl"), { disk, clock, log });
   const asking = { server, clock, secrets, signal: signals.over };
   const comment = (text: string) => {
     const fact = { type: "comment" as const, text: redact(text, secrets).slice(0, commentMax) };

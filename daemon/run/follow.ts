@@ -1,4 +1,5 @@
 import { aborted } from "../../app/protocol/clock.ts";
+import { RunningState } from "../../app/protocol/running-state.ts";
 import { places } from "../../images/base/task.ts";
 import { type Gateway, openGateway } from "../gateway/gateway.ts";
 import { openTunnel } from "../gateway/tunnel.ts";
@@ -12,6 +13,9 @@ import { tailChars, type Watched } from "./watched.ts";
 const lateMs = 2 * 60_000;
 /** How long a stopped container may take to commit what is there. */
 const stopMsMax = 60_000;
+/** Between two tries to open the tunnel, and after one that broke. */
+const tunnelRetry = { baseMs: 50, mostMs: 2_000 };
+const tunnelPauseMs = 100;
 /** And one whose lease is about to end: then somebody else may begin. */
 const lostStopMsMax = 12_000;
 
@@ -87,18 +91,21 @@ async function keepTunnel(watched: Watched, journal: Journal, output: Output, do
     forge: new URL(config.github).hostname,
   };
   const on = { pushed: () => pusher.nudge(), connection: watched.connection };
-  for (let tries = 0; !done.aborted && !journal.ended; tries++) {
+  const life = new RunningState(clock, done);
+  let ahead = watched.carrier;
+  while (life.running && !journal.ended) {
     let gateway: Gateway;
     try {
-      const ahead = tries === 0 ? await watched.carrier : null;
-      const carrier = ahead ?? (await openTunnel(engine, container));
+      const carrier = (await ahead) ?? (await openTunnel(engine, container));
       gateway = openGateway(carrier, endpoints, rules, on);
     } catch (error) {
-      if (tries > 0) log.warn({ err: error }, "the tunnel could not be opened");
+      if (life.failures > 0) log.warn({ err: error }, "the tunnel could not be opened");
       const state = await engine.stateOf(container).catch(() => null);
       if (!state?.running) return;
-      await clock.sleep(Math.min(2_000, 50 * 2 ** tries), done);
+      await life.backOff(tunnelRetry);
       continue;
+    } finally {
+      ahead = null;
     }
     const broken = new AbortController();
     void gateway.closed.then(() => broken.abort());
@@ -112,7 +119,7 @@ async function keepTunnel(watched: Watched, journal: Journal, output: Output, do
     } finally {
       gateway.close();
     }
-    if (!journal.ended) await clock.sleep(100, done);
+    if (!journal.ended) await life.sleep(tunnelPauseMs);
   }
 }
 

@@ -1,9 +1,7 @@
-import { backoffMs } from "../../app/protocol/clock.ts";
 import type { Job } from "../../app/protocol/job.ts";
 import { RunningState } from "../../app/protocol/running-state.ts";
 import type { Settle } from "../../app/protocol/settle.ts";
 import { nothingSpent } from "../agents/adapter.ts";
-import { gateHead } from "../repository/gate.ts";
 import { Pusher } from "../repository/pusher.ts";
 import { keepLease } from "../server/lease.ts";
 import { quotaOf, settleSession } from "./agent-setup.ts";
@@ -56,7 +54,7 @@ export async function runJob(
   mode: Mode,
 ) {
   if (wishes.leave.aborted) return;
-  const attempt = await openAttempt(parts, job, wishes, before);
+  const attempt = openAttempt(parts, job, wishes, before);
   const loops = beginLoops(parts, attempt, mode, wishes);
   try {
     const end = attempt.record.current.end ?? (await execute(parts, attempt, mode));
@@ -119,7 +117,7 @@ async function execute(parts: Parts, attempt: Attempt, mode: Mode): Promise<Sett
     if (outcome.died) await rescue(parts, attempt, outcome, watched, prepared.agent.task);
     if (signals.over.aborted) return null;
     if (mode !== "keep") return await conclude(parts, attempt, prepared, outcome, pusher);
-    const changed = (await gateHead(prepared.gate)) !== prepared.plan.startSha;
+    const changed = (await prepared.gate.head()) !== prepared.plan.startSha;
     record.update({ keep: changed });
     return closeWith(attempt, { outcome: "cancelled", failure: null }, nothingPushed);
   }
@@ -151,21 +149,21 @@ async function prepareOrRefuse(parts: Parts, attempt: Attempt) {
 async function dockerIsBack({ engine, clock }: Parts, { outbox, signals }: Attempt) {
   outbox.add({ type: "notice", text: "Docker does not answer; waiting for it" });
   const until = clock.now() + dockerAwayMsMax;
-  const stop = AbortSignal.any([signals.over, signals.cancel]);
-  for (let tries = 0; clock.now() < until && !stop.aborted; tries++) {
-    await clock.sleep(backoffMs(clock, tries, dockerRetry), stop);
+  const state = new RunningState(clock, AbortSignal.any([signals.over, signals.cancel]));
+  while (state.running && clock.now() < until) {
+    await state.backOff(dockerRetry);
     const answers = await engine.ping().then(
       () => true,
       () => false,
     );
-    if (answers) return !stop.aborted;
+    if (answers) return state.running;
   }
   return false;
 }
 
 function pusherFor(
-  { config, clock }: Parts,
-  { job, outbox, pushToken, signals }: Attempt,
+  { clock }: Parts,
+  { outbox, pushToken, signals }: Attempt,
   { gate, plan }: Prepared,
 ): Pusher {
   // What the app and GitHub have been told already, by this daemon or the one before.
@@ -175,7 +173,6 @@ function pusherFor(
   const onGitHub = pushed?.type === "pushed" ? pushed.sha : plan.branchSha;
   return new Pusher({
     gate,
-    url: `${config.github}/${job.repository}.git`,
     at: { told, onGitHub, start: plan.startSha },
     token: pushToken,
     clock,
@@ -185,7 +182,7 @@ function pusherFor(
 }
 
 function watchedOf(
-  { config, engine, clock, log }: Parts,
+  { config, engine, disk, clock, log }: Parts,
   attempt: Attempt,
   { container, carrier, gate, plan, agent }: Prepared,
   pusher: Pusher,
@@ -200,6 +197,7 @@ function watchedOf(
   };
   return {
     config,
+    disk,
     clock,
     log,
     folder,
@@ -275,14 +273,14 @@ async function keepSession(
 
 /** From a known end to nothing left: each step may be done twice. */
 async function finish(parts: Parts, attempt: Attempt, mode: Mode, end: Settle) {
-  const { engine, log, config } = parts;
+  const { engine, log } = parts;
   const { job, folder, record, signals } = attempt;
   record.update({ end });
   await removeContainerAndVolume(engine, job, record.current.containerId);
   if (mode !== "keep") await settle(parts, attempt, end);
   if (signals.over.aborted) return;
   const { keep } = record.current;
-  if (keep) await keepGate(config.data, folder, job);
-  await removeRunFolder(config.data, folder, job);
+  if (keep) await keepGate(parts, folder, job);
+  await removeRunFolder(parts, folder, job);
   if (mode === "keep") log.warn({ run: job.run, kept: keep }, "another run goes on instead");
 }

@@ -1,14 +1,7 @@
-import {
-  appendFileSync,
-  existsSync,
-  readFileSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
 import { join } from "node:path";
 import type { Fact } from "../../app/protocol/event.ts";
 import { places } from "../../images/base/task.ts";
+import type { Disk } from "../disk.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { cleanEnd, LineReader } from "../redact.ts";
 import { consume } from "./consume.ts";
@@ -30,6 +23,7 @@ export class Output {
   /** All of it has been read. */
   whole = false;
   #watched: Watched;
+  #disk: Disk;
   #reader: LineReader;
   #transcript: string;
   #lines = 0;
@@ -44,8 +38,9 @@ export class Output {
     this.offset = mark.output;
     this.#reader = this.#newReader();
     this.#transcript = join(watched.folder, "transcript.log");
-    if (existsSync(this.#transcript)) truncateSync(this.#transcript, mark.transcript);
-    else writeFileSync(this.#transcript, "", { mode: 0o600 });
+    this.#disk = watched.disk;
+    if (this.#disk.exists(this.#transcript)) this.#disk.truncate(this.#transcript, mark.transcript);
+    else this.#disk.append(this.#transcript, "");
     this.#remember();
     for (const event of events) if (event.type === "output") this.#lines = event.lines;
   }
@@ -53,7 +48,7 @@ export class Output {
   /** What an earlier daemon had told of it: the reader learns it again, and nothing is told twice. */
   #remember() {
     const { reader } = this.#watched;
-    const lines = readFileSync(this.#transcript, "utf8").split("\n");
+    const lines = (this.#disk.read(this.#transcript) ?? "").split("\n");
     for (const line of lines) if (line.length <= lineMax) reader.read(line);
   }
 
@@ -107,7 +102,7 @@ export class Output {
       if (facts.length === 0) continue;
       this.#write(text);
       text = "";
-      const mark = { output: line.end, transcript: statSync(this.#transcript).size };
+      const mark = { output: line.end, transcript: this.#bytes };
       outbox.addAll(facts, mark);
     }
     this.#write(text);
@@ -127,8 +122,7 @@ export class Output {
   }
 
   #write(text: string) {
-    if (text && statSync(this.#transcript).size < transcriptBytesMax)
-      appendFileSync(this.#transcript, text);
+    if (text && this.#bytes < transcriptBytesMax) this.#disk.append(this.#transcript, text);
   }
 
   #count(last: boolean) {
@@ -140,8 +134,12 @@ export class Output {
     outbox.add({ type: "output", bytes: this.offset, lines: this.#lines });
   }
 
+  /** Of the transcript so far. */
+  get #bytes(): number {
+    return this.#disk.size(this.#transcript) ?? 0;
+  }
+
   tail(): string {
-    const text = readFileSync(this.#transcript, "utf8");
-    return cleanEnd(text, tailChars);
+    return cleanEnd(this.#disk.read(this.#transcript) ?? "", tailChars);
   }
 }

@@ -13,7 +13,7 @@ import {
 import { nothingSpent } from "../agents/adapter.ts";
 import { bytesOf, type Config } from "../config.ts";
 import { baseImage } from "../images/base.ts";
-import type { Fetched } from "../repository/mirror.ts";
+import type { Fetched } from "../repository/repositories.ts";
 import type { Plan } from "./run-record.ts";
 
 /** Why a run cannot be what was asked for. */

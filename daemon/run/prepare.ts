@@ -1,9 +1,7 @@
-import { existsSync } from "node:fs";
-import { statfs } from "node:fs/promises";
-import { join, posix } from "node:path";
-import { backoffMs } from "../../app/protocol/clock.ts";
+import { posix } from "node:path";
 import { failureDetailMax } from "../../app/protocol/failure.ts";
 import type { Job } from "../../app/protocol/job.ts";
+import { RunningState } from "../../app/protocol/running-state.ts";
 import { volumeName } from "../docker/container-spec.ts";
 import { type Carrier, type Engine, imageLabels, type Started } from "../docker/engine.ts";
 import type { LimitHit } from "../gateway/model/model.ts";
@@ -13,22 +11,14 @@ import { BuildError } from "../images/build.ts";
 import { BuildRefused, type Wanted } from "../images/builds.ts";
 import { ContextError } from "../images/context.ts";
 import { redact } from "../redact.ts";
-import { type Gate, makeGate, openGate } from "../repository/gate.ts";
 import { GitError } from "../repository/git.ts";
-import {
-  type Drift,
-  driftText,
-  type Fetched,
-  fetchMirror,
-  readDrift,
-  readMirror,
-} from "../repository/mirror.ts";
+import type { Drift, Fetched, Gate } from "../repository/repositories.ts";
 import { type AgentSetup, acceptsMessages, chooseSession, makeAgentSetup } from "./agent-setup.ts";
 import { removeContainerAndVolume } from "./archive.ts";
 import type { Attempt, Parts } from "./attempt.ts";
 import { makePlan, PlanError, refuseDefaultBranch, refuseForeign } from "./plan.ts";
 import { Cancelled } from "./refusal.ts";
-import type { Plan } from "./run-record.ts";
+import { gatePath, hasGate, type Plan } from "./run-record.ts";
 import { containerRequestOf, reserveBytes, sameContainer, taskOf } from "./task.ts";
 
 // From a job to a container at work: token, mirror, plan, image, gate, agent, container, task.
@@ -46,8 +36,11 @@ export type Prepared = {
   agent: AgentSetup;
 };
 
-/** Where a run's gate lies in its folder. */
-const gatePath = (folder: string): string => join(folder, "gate.git");
+const gateOf = ({ job, folder }: Attempt) => ({
+  folder: gatePath(folder),
+  repository: job.repository,
+  branch: job.branch,
+});
 
 /**
  * Begins a run: everything up to a container that has its task.
@@ -55,8 +48,8 @@ const gatePath = (folder: string): string => join(folder, "gate.git");
  * @throws PlanError, Cancelled, GitError, DockerError or ServerError; nothing runs then.
  */
 export async function prepare(parts: Parts, attempt: Attempt): Promise<Prepared> {
-  const { config, engine } = parts;
-  const { job, outbox, folder, signals } = attempt;
+  const { config, engine, repositories } = parts;
+  const { job, outbox, signals } = attempt;
   refuseForeign(config, job.repository);
   outbox.add({ type: "stage", stage: "preparing" });
   const ahead = startAhead(parts, attempt);
@@ -66,13 +59,13 @@ export async function prepare(parts: Parts, attempt: Attempt): Promise<Prepared>
     refuseDefaultBranch(job, fetched);
     const drafted = makePlan(config, job, fetched);
     const launch = chooseSession({ config, job, outbox }, drafted);
-    await needRoom(config.data, engine);
+    await needRoom(parts);
     const image = await builtImage(parts, attempt, drafted, fetched);
     await needImage(engine, image);
     const onDefault = job.base.branch === fetched.defaultBranch;
     const [gate, drift] = await Promise.all([
-      makeGate(gatePath(folder), fetched.folder, job.branch, drafted.startSha),
-      onDefault ? readDrift(fetched, signals.cancel) : null,
+      repositories.makeGate(gateOf(attempt), fetched.folder, drafted.startSha),
+      onDefault ? repositories.drift(fetched, signals.cancel) : null,
     ]);
     if (drift) outbox.add({ type: "base", ...drift });
     const plan = { ...drafted, launch, image, driftNote: driftNote(drift, job.base.branch) };
@@ -96,19 +89,19 @@ export async function prepare(parts: Parts, attempt: Attempt): Promise<Prepared>
 
 /** Goes on with the container an earlier daemon had started; null when it had not come that far. */
 export async function reattach(parts: Parts, attempt: Attempt): Promise<Prepared | null> {
-  const { engine } = parts;
-  const { record, folder, job, outbox } = attempt;
+  const { engine, disk, repositories } = parts;
+  const { record, job, outbox } = attempt;
   const { plan, containerId, died } = record.current;
   if (!plan || !containerId) return null;
-  const gate = openGate(gatePath(folder), job.branch);
+  const gate = repositories.openGate(gateOf(attempt));
   const agent = await agentSetupFor(parts, attempt, plan, true);
   const prepared = { container: containerId, carrier: null, gate, plan, agent };
   if (died) return prepared;
   // Started ahead of its plan and killed with it: there is no gate yet, so nothing has begun.
-  const hasGate = existsSync(join(gate.folder, "HEAD"));
-  const state = hasGate ? await engine.stateOf(containerId) : null;
+  const finished = hasGate(disk, attempt.folder);
+  const state = finished ? await engine.stateOf(containerId) : null;
   // It has told something, so it was there: if it is gone now, its volume is to be rescued.
-  const wasThere = hasGate && outbox.mark.journal > 0;
+  const wasThere = finished && outbox.mark.journal > 0;
   if (!state?.started && !wasThere) {
     await removeContainerAndVolume(engine, job, containerId);
     return null;
@@ -119,7 +112,7 @@ export async function reattach(parts: Parts, attempt: Attempt): Promise<Prepared
 
 /** `again`: for a container that is under way with what it was given. */
 async function agentSetupFor(
-  { config, clock, log }: Parts,
+  { config, clock, pool, log }: Parts,
   { job, folder, outbox, secrets, record, signals, onConnection }: Attempt,
   plan: Plan,
   again: boolean,
@@ -133,7 +126,7 @@ async function agentSetupFor(
     log.warn({ run: job.run, code: limit.code }, "the agent is ended: its model gives no more");
     signals.hitLimit();
   };
-  const around = { config, job, folder, outbox, secrets, clock };
+  const around = { config, job, folder, outbox, secrets, clock, pool };
   return await makeAgentSetup(around, plan, { connection: onConnection, limitHit }, again);
 }
 
@@ -145,10 +138,10 @@ async function startAhead(
   parts: Parts,
   attempt: Attempt,
 ): Promise<(Running & { plan: Plan }) | null> {
-  const { config, engine, builds, log } = parts;
+  const { config, engine, repositories, builds, log } = parts;
   const { job } = attempt;
   try {
-    const known = await readMirror(config.data, job.repository);
+    const known = await repositories.known(job.repository);
     if (!known) return null;
     const drafted = makePlan(config, job, { ...known, branchSha: null });
     const image = drafted.build
@@ -197,17 +190,23 @@ function startedFact(plan: Plan) {
   };
 }
 
+function driftText({ behind, conflicts }: Drift, base: string): string {
+  const more = `\`${base}\` has ${behind} commit${behind === 1 ? "" : "s"} that this branch has not. Nothing was merged.`;
+  if (conflicts === null || conflicts.length === 0) return more;
+  const list = conflicts.map((path) => `- ${path}`).join("\n");
+  return `${more} Merging it would leave conflicts in:\n\n${list}`;
+}
+
 function driftNote(drift: Drift | null, base: string): string {
   return drift ? `\n\n## The base has moved on\n\n${driftText(drift, base)}\n` : "";
 }
 
 /** With less than this free nothing is begun: what is under way needs it. */
-async function needRoom(data: string, engine: Engine) {
-  for (const folder of [data, await engine.folder()]) {
-    // An engine elsewhere: its disk is not ours to look at.
-    const found = await statfs(folder).catch(() => null);
-    if (!found || found.bavail * found.bsize >= reserveBytes) continue;
-    const left = Math.round((found.bavail * found.bsize) / 2 ** 20);
+async function needRoom({ config, disk, engine }: Parts) {
+  for (const folder of [config.data, await engine.folder()]) {
+    const free = await disk.free(folder);
+    if (free === null || free >= reserveBytes) continue;
+    const left = Math.round(free / 2 ** 20);
     throw new PlanError(
       "disk_full",
       `${folder} has ${left} MB free; a run begins with at least ${reserveBytes / 2 ** 20} MB.`,
@@ -257,19 +256,22 @@ async function needImage(engine: Engine, image: string) {
 
 /** The mirror, up to date; GitHub may be away for a moment. */
 async function fetchWithRetry(
-  { config, clock }: Parts,
+  { repositories, clock }: Parts,
   { job, signals, pushToken }: Attempt,
 ): Promise<Fetched> {
-  const stop = AbortSignal.any([signals.over, signals.cancel]);
-  for (let tries = 1; ; tries++) {
+  const state = new RunningState(clock, AbortSignal.any([signals.over, signals.cancel]));
+  for (;;) {
     try {
-      const { data, github } = config;
-      return await fetchMirror(data, github, job.repository, job.branch, await pushToken(), stop);
+      const { repository, branch } = job;
+      return await repositories.fetch(
+        { repository, branch, token: await pushToken() },
+        state.signal,
+      );
     } catch (error) {
       if (signals.cancel.aborted) throw new Cancelled();
-      const again = error instanceof GitError && tries < fetchTriesMax && !signals.over.aborted;
-      if (!again) throw error;
-      await clock.sleep(backoffMs(clock, tries, fetchRetry), stop);
+      const again = error instanceof GitError && state.failures + 1 < fetchTriesMax;
+      if (!again || signals.over.aborted) throw error;
+      await state.backOff(fetchRetry);
     }
   }
 }

@@ -1,4 +1,3 @@
-import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type AgentSetup, blankReader } from "./agent-setup.ts";
 import type { Attempt, Parts } from "./attempt.ts";
@@ -17,7 +16,7 @@ const rescuesMax = 3;
  * @throws Error when the rescue's own container dies: the caller tries again from the record.
  */
 export async function rescue(
-  { engine, config, identity, log }: Parts,
+  { engine, disk, config, identity, log }: Parts,
   { job, folder, record, outbox, signals }: Attempt,
   { outOfMemory, tail }: Outcome,
   watched: Watched,
@@ -36,7 +35,11 @@ export async function rescue(
   const { container, hand } = await engine.startContainer(request);
   hand(JSON.stringify({ ...taskOf(job, plan, agent, forge), mode: "rescue", verify: [] }));
   // Its journal and output are new; the transcript of the dead one stays.
-  outbox.mark = { journal: 0, output: 0, transcript: transcriptBytes(folder) };
+  outbox.mark = {
+    journal: 0,
+    output: 0,
+    transcript: disk.size(join(folder, "transcript.log")) ?? 0,
+  };
   const { abandon, leave, over } = signals;
   const saved = await follow({
     ...watched,
@@ -47,9 +50,4 @@ export async function rescue(
     signals: { stop: new AbortController().signal, abandon, leave, over },
   });
   if (saved.died && !over.aborted) throw new Error("the rescue's container died as well");
-}
-
-function transcriptBytes(folder: string): number {
-  const path = join(folder, "transcript.log");
-  return existsSync(path) ? statSync(path).size : 0;
 }

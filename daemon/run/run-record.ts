@@ -1,4 +1,3 @@
-import { readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { FailureCode } from "../../app/protocol/failure.ts";
@@ -6,6 +5,7 @@ import { Job } from "../../app/protocol/job.ts";
 import { Settle } from "../../app/protocol/settle.ts";
 import { AgentSettings } from "../agent-settings.ts";
 import { nothingSpent } from "../agents/adapter.ts";
+import type { Disk } from "../disk.ts";
 
 /** What a run was decided to be on this machine: from daemon.yml and trimo.yml, never from the app. */
 export const Plan = z.object({
@@ -129,22 +129,32 @@ const newRecord = (job: Job): RunRecord => ({
 });
 
 /** Writes record.json whole or not at all: a kill in the middle leaves the one before. */
-export function writeRecord(folder: string, record: RunRecord) {
-  const path = join(folder, "record.json");
-  writeFileSync(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
-  renameSync(`${path}.new`, path);
+export function writeRecord(disk: Disk, folder: string, record: RunRecord) {
+  disk.replace(join(folder, "record.json"), JSON.stringify(record));
 }
 
 /** The record of an attempt under way: every change is on disk before it returns. */
 export class RecordFile {
+  readonly #disk: Disk;
   readonly #folder: string;
   #current: RunRecord;
 
-  /** `record`: as it lies in the folder already, or null: a new one is written for `job`. */
-  constructor(folder: string, job: Job, record: RunRecord | null) {
+  private constructor(disk: Disk, folder: string, record: RunRecord) {
+    this.#disk = disk;
     this.#folder = folder;
-    this.#current = record ?? newRecord(job);
-    if (!record) writeRecord(folder, this.#current);
+    this.#current = record;
+  }
+
+  /** Goes on with a record as it lies in the folder already. */
+  static known(disk: Disk, folder: string, record: RunRecord): RecordFile {
+    return new RecordFile(disk, folder, record);
+  }
+
+  /** Writes a new one for `job`, and makes the folder. */
+  static create(disk: Disk, folder: string, job: Job): RecordFile {
+    const file = new RecordFile(disk, folder, newRecord(job));
+    file.update({});
+    return file;
   }
 
   get current(): RunRecord {
@@ -154,7 +164,7 @@ export class RecordFile {
   /** Replaces the record by one with `changes`. */
   update(changes: Partial<RunRecord>) {
     const next = { ...this.#current, ...changes };
-    writeRecord(this.#folder, next);
+    writeRecord(this.#disk, this.#folder, next);
     this.#current = next;
   }
 }
@@ -168,23 +178,24 @@ type Found = {
 };
 
 /** Every run this machine has in hand, with its folder; folders without a record never began. */
-export function readRecords(data: string): Found[] {
+export function readRecords(disk: Disk, data: string): Found[] {
   const runs = join(data, "runs");
-  let names: string[] = [];
-  try {
-    names = readdirSync(runs);
-  } catch {
-    // The first start: there is no folder yet.
-    return [];
-  }
-  return names.map((name) => {
+  return disk.list(runs).map((name) => {
     const folder = join(runs, name);
     try {
-      const text = readFileSync(join(folder, "record.json"), "utf8");
-      return { folder, record: StoredRecord.parse(JSON.parse(text)), unreadable: false };
-    } catch (error) {
-      const missing = (error as { code?: string }).code === "ENOENT";
-      return { folder, record: null, unreadable: !missing };
+      const text = disk.read(join(folder, "record.json"));
+      const record = text === null ? null : StoredRecord.parse(JSON.parse(text));
+      return { folder, record, unreadable: false };
+    } catch {
+      // Torn, or of a version that is not known here: a person looks at it.
+      return { folder, record: null, unreadable: true };
     }
   });
 }
+
+/** Where a run's gate lies in its folder. */
+export const gatePath = (folder: string): string => join(folder, "gate.git");
+
+/** Whether the gate was finished: its HEAD is written last. */
+export const hasGate = (disk: Disk, folder: string): boolean =>
+  disk.exists(join(gatePath(folder), "HEAD"));

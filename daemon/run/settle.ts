@@ -1,5 +1,5 @@
-import { backoffMs } from "../../app/protocol/clock.ts";
 import { failureDetailMax } from "../../app/protocol/failure.ts";
+import { RunningState } from "../../app/protocol/running-state.ts";
 import type { Settle } from "../../app/protocol/settle.ts";
 import { cleanEnd, redact } from "../redact.ts";
 import { ServerError } from "../server/client.ts";
@@ -43,18 +43,19 @@ export async function settle(
   const { over } = signals;
   await outbox.delivered(over);
   const until = clock.now() + settleMsMax;
-  for (let tries = 0; !over.aborted; tries++) {
+  const state = new RunningState(clock, over);
+  while (state.running) {
     try {
       await server.settle(job.run, end, over);
       log.info({ run: job.run, outcome: end.outcome, failure: end.failure?.code }, "settled");
       return;
     } catch (error) {
-      if (over.aborted) return;
+      if (!state.running) return;
       if (!(error instanceof ServerError) || !error.passing || clock.now() > until) {
         log.error({ err: error, run: job.run }, "the app did not take the run's end");
         return;
       }
-      await clock.sleep(backoffMs(clock, tries, retry), over);
+      await state.backOff(retry);
     }
   }
 }

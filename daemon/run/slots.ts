@@ -1,17 +1,16 @@
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import type { Hello, HelloAnswer } from "../../app/protocol/hello.ts";
 import type { Job } from "../../app/protocol/job.ts";
 import { RunningState } from "../../app/protocol/running-state.ts";
 import type { StreamMessage } from "../../app/protocol/stream.ts";
 import { protocolVersion } from "../../app/protocol/version.ts";
+import type { Disk } from "../disk.ts";
 import { ServerError } from "../server/client.ts";
 import type { Listener } from "../server/connection.ts";
 import { removeContainerAndVolume, removeRunFolder } from "./archive.ts";
 import type { Parts } from "./attempt.ts";
 import { type Mode, runJob } from "./job.ts";
-import { type RunRecord, readRecords, runFolder, writeRecord } from "./run-record.ts";
+import { hasGate, type RunRecord, readRecords, runFolder, writeRecord } from "./run-record.ts";
 import type { Wishes } from "./signals.ts";
 
 /** A free slot asks by itself this often, should a wake-up be lost. */
@@ -132,8 +131,10 @@ export class Slots implements Listener {
 
   /** Who we are and what we still have: under way here, or left by an earlier daemon. */
   hello(): Hello {
-    const { config } = this.#parts;
-    const onDisk = readRecords(config.data).flatMap(({ record }) => (record ? [record.job] : []));
+    const { config, disk } = this.#parts;
+    const onDisk = readRecords(disk, config.data).flatMap(({ record }) =>
+      record ? [record.job] : [],
+    );
     const underWay = [...this.#held.values()].map((held) => held.job);
     const all = new Map([...onDisk, ...underWay].map((job) => [`${job.run}-${job.attempt}`, job]));
     return {
@@ -149,9 +150,9 @@ export class Slots implements Listener {
 
   /** Does what the app wants done with each run we have. */
   async connected({ verdicts, name }: HelloAnswer) {
-    const { engine, config, log } = this.#parts;
+    const { engine, disk, config, log } = this.#parts;
     const records = new Map<string, { folder: string; record: RunRecord }>();
-    for (const { folder, record } of readRecords(config.data))
+    for (const { folder, record } of readRecords(disk, config.data))
       if (record) records.set(`${record.job.run}-${record.job.attempt}`, { folder, record });
     for (const { run, attempt, verdict } of verdicts) {
       const key = `${run}-${attempt}`;
@@ -165,9 +166,9 @@ export class Slots implements Listener {
       log.info({ run, attempt, verdict }, "a run of an earlier start");
       const { folder, record } = known;
       // Nothing has come into the gate yet, so there is nothing to keep.
-      if (verdict === "kill" && !hasGate(folder)) {
+      if (verdict === "kill" && !hasGate(disk, folder)) {
         await removeContainerAndVolume(engine, record.job, record.containerId);
-        await removeRunFolder(config.data, folder, record.job);
+        await removeRunFolder(this.#parts, folder, record.job);
         continue;
       }
       const mode = verdict === "rescue" ? "rescue" : verdict === "kill" ? "keep" : "run";
@@ -185,7 +186,8 @@ export class Slots implements Listener {
     const done = this.#keepAt(job, wishes, before, mode).finally(() => {
       this.#held.delete(key);
       this.#claiming.wake();
-      const left = readRecords(this.#parts.config.data).some(
+      const { disk, config } = this.#parts;
+      const left = readRecords(disk, config.data).some(
         ({ record }) => record?.job.run === job.run && record.job.attempt === job.attempt,
       );
       if (left && !this.#leave.signal.aborted) this.#on.orphan();
@@ -197,7 +199,7 @@ export class Slots implements Listener {
 
   /** An error of the daemon's own is not the run's end: from its record it goes on. */
   async #keepAt(job: Job, wishes: Wishes, before: RunRecord | null, mode: Mode) {
-    const { log, clock, config } = this.#parts;
+    const { log, clock, config, disk } = this.#parts;
     const state = new RunningState(clock, wishes.leave);
     let record = before;
     for (let tries = 1; tries <= triesMax; tries++) {
@@ -208,15 +210,20 @@ export class Slots implements Listener {
         await state.backOff(jobRetry);
         if (!state.running) return;
         const folder = runFolder(config.data, job.run, job.attempt);
-        record = readRecords(config.data).find((row) => row.folder === folder)?.record ?? null;
-        if (tries === triesMax - 1 && record) record = givenUp(record, folder, error);
+        record =
+          readRecords(disk, config.data).find((row) => row.folder === folder)?.record ?? null;
+        if (tries === triesMax - 1 && record) record = givenUp(disk, { folder, record }, error);
       }
     }
   }
 }
 
 /** Nothing helped: the run ends, and its gate is kept for a person to look at. */
-function givenUp(record: RunRecord, folder: string, error: unknown): RunRecord {
+function givenUp(
+  disk: Disk,
+  { folder, record }: { folder: string; record: RunRecord },
+  error: unknown,
+): RunRecord {
   const detail = `The run's commits are kept on the machine. ${String(error)}`.slice(0, 1_000);
   const end = {
     attempt: record.job.attempt,
@@ -228,8 +235,6 @@ function givenUp(record: RunRecord, folder: string, error: unknown): RunRecord {
     quota: null,
   };
   const given = { ...record, keep: true, end: record.end ?? end };
-  writeRecord(folder, given);
+  writeRecord(disk, folder, given);
   return given;
 }
-
-const hasGate = (folder: string): boolean => existsSync(join(folder, "gate.git", "HEAD"));

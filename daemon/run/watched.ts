@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { Clock } from "../../app/protocol/clock.ts";
 import type { Reader } from "../agents/adapter.ts";
 import type { Config } from "../config.ts";
+import type { Disk } from "../disk.ts";
 import type { Carrier, Engine } from "../docker/engine.ts";
 import type { Connection } from "../gateway/egress.ts";
 import type { Endpoints } from "../gateway/gateway.ts";
@@ -15,6 +16,7 @@ export const tailChars = 3_500;
 
 export type Watched = {
   config: Pick<Config, "egress" | "github">;
+  disk: Disk;
   clock: Clock;
   log: Logger;
   folder: string;

@@ -1,8 +1,8 @@
-import { appendFileSync, existsSync, readFileSync, truncateSync } from "node:fs";
 import type { Logger } from "pino";
 import { type Clock, waitAmong } from "../../app/protocol/clock.ts";
 import { Event, eventsPerPostMax, type Fact } from "../../app/protocol/event.ts";
 import type { RunningState } from "../../app/protocol/running-state.ts";
+import type { Disk } from "../disk.ts";
 import { type Server, ServerError } from "./client.ts";
 
 /** Events that come within this time share a request. */
@@ -53,6 +53,7 @@ const start: Mark = { journal: 0, output: 0, transcript: 0 };
 export class Outbox {
   mark: Mark = start;
   #path: string;
+  #disk: Disk;
   #events: Event[] = [];
   #acknowledged = 0;
   #news: (() => void)[] = [];
@@ -61,15 +62,15 @@ export class Outbox {
   #closed = false;
   #counts = new Map<string, number>();
 
-  constructor(path: string, clock: Clock, log: Logger) {
+  constructor(path: string, { disk, clock, log }: { disk: Disk; clock: Clock; log: Logger }) {
     this.#path = path;
+    this.#disk = disk;
     this.#clock = clock;
     this.#log = log;
-    if (!existsSync(path)) return;
-    const text = readFileSync(path, "utf8");
+    const text = disk.read(path) ?? "";
     const whole = text.slice(0, text.lastIndexOf("\n") + 1);
     // A line that was being written when the daemon was killed never happened.
-    if (whole.length < text.length) truncateSync(path, Buffer.byteLength(whole));
+    if (whole.length < text.length) disk.truncate(path, Buffer.byteLength(whole));
     for (const line of whole.split("\n").filter(Boolean)) {
       const { event, mark } = JSON.parse(line) as { event: Event; mark: Mark };
       this.#events.push(event);
@@ -111,7 +112,7 @@ export class Outbox {
     }
     if (made.length === 0) return;
     const rows = made.map((event) => `${JSON.stringify({ event, mark: this.mark })}\n`);
-    appendFileSync(this.#path, rows.join(""));
+    this.#disk.append(this.#path, rows.join(""));
     this.#events.push(...made);
     for (const wake of this.#news.splice(0)) wake();
   }

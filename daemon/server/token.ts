@@ -1,5 +1,6 @@
-import { backoffMs, type Clock } from "../../app/protocol/clock.ts";
+import type { Clock } from "../../app/protocol/clock.ts";
 import type { Job } from "../../app/protocol/job.ts";
+import { RunningState } from "../../app/protocol/running-state.ts";
 import type { TokenPurpose } from "../../app/protocol/token.ts";
 import { type Server, ServerError } from "./client.ts";
 
@@ -27,7 +28,8 @@ export function tokenKeeper(
 ): () => Promise<string> {
   let known: { token: string; expiresAt: number } | null = null;
   return async () => {
-    for (let tries = 0; ; tries++) {
+    const state = new RunningState(clock, signal);
+    for (;;) {
       if (known && known.expiresAt - clock.now() > leftMsMin) return known.token;
       try {
         known = await server.token(run, { attempt, purpose }, signal);
@@ -35,8 +37,8 @@ export function tokenKeeper(
         secrets.add(Buffer.from(`x-access-token:${known.token}`).toString("base64"));
       } catch (error) {
         const passing = error instanceof ServerError && error.passing;
-        if (!passing || tries >= triesMax || signal.aborted) throw error;
-        await clock.sleep(backoffMs(clock, tries, retry), signal);
+        if (!passing || state.failures >= triesMax || !state.running) throw error;
+        await state.backOff(retry);
       }
     }
   };

@@ -15,7 +15,7 @@ import { type Endpoints, openGateway } from "../../daemon/gateway/gateway.ts";
 import { createGitHubProxy } from "../../daemon/gateway/github-reads.ts";
 import { Messages } from "../../daemon/gateway/messages.ts";
 import { Meter } from "../../daemon/gateway/meter.ts";
-import { createModel } from "../../daemon/gateway/model/model.ts";
+import { createModel, openPool } from "../../daemon/gateway/model/model.ts";
 import { baseImage } from "../../daemon/images/base.ts";
 
 // What the model gateway costs: a client in a container asks a model through tunnel and gateway, and
@@ -109,7 +109,15 @@ function serveGateways(upstream: string) {
       patienceMs: 60_000,
     };
     const on = { fact, connection: fact, limitHit: fact };
-    const model = createModel(service, credential, meter, new Set(), systemClock, on);
+    const model = createModel({
+      settings: service,
+      credential,
+      meter,
+      secrets: new Set(),
+      clock: systemClock,
+      pool: openPool(),
+      on,
+    });
     const job = { repository: "a/b", branch: "b", issue: null };
     const github = createGitHubProxy(
       "http://127.0.0.1:9",

@@ -1,3 +1,4 @@
+import { type Dispatcher, EnvHttpProxyAgent } from "undici";
 import type { Clock } from "../../../app/protocol/clock.ts";
 import type { Fact } from "../../../app/protocol/event.ts";
 import type { FailureCode } from "../../../app/protocol/failure.ts";
@@ -20,26 +21,29 @@ export type ModelSettings = {
 
 export type Model = ReturnType<typeof createModel>;
 
-/** `limitHit` is called once, when the agent is to be ended: more requests would lead nowhere. */
-export function createModel(
-  settings: ModelSettings,
-  credential: Credential,
-  meter: Meter,
-  secrets: Set<string>,
-  clock: Clock,
+type ModelParts = {
+  settings: ModelSettings;
+  credential: Credential;
+  meter: Meter;
+  secrets: Set<string>;
+  clock: Clock;
+  /** The connections to models, shared by all runs; see `openPool`. */
+  pool: Dispatcher;
   on: {
     fact: (fact: Fact) => void;
     connection: (connection: Connection) => void;
+    /** Called once, when the agent is to be ended: more requests would lead nowhere. */
     limitHit: (limit: LimitHit) => void;
-  },
-) {
+  };
+};
+
+/** Connections to models for all runs of a daemon; a proxy of this machine's environment is gone through. */
+export const openPool = (): Dispatcher => new EnvHttpProxyAgent({ connections: 64, pipelining: 1 });
+
+/** The one model of a run, as its gateway serves it; nothing is asked of it yet. */
+export function createModel(parts: ModelParts) {
   return {
-    settings,
-    credential,
-    meter,
-    secrets,
-    clock,
-    on,
+    ...parts,
     /** Requests that were answered, well or not. */
     answered: 0,
     failing: null as null | { since: number; count: number; limit: LimitHit },

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { request as ask, type Dispatcher, EnvHttpProxyAgent } from "undici";
+import { request as ask, type Dispatcher } from "undici";
 import type { FailureCode } from "../../../app/protocol/failure.ts";
 import { refusalCode } from "../../agents/facts.ts";
 import { redact } from "../../redact.ts";
@@ -14,13 +14,6 @@ import { addresses, isGenerating, target } from "./routes.ts";
 const errorBytesMax = 64 * 1024;
 const requestBytesMax = 64 * 2 ** 20;
 const problemMax = 300;
-
-/** One connection pool for all runs; a proxy of this machine's environment is gone through. */
-let pool: Dispatcher | null = null;
-const dispatcher = (): Dispatcher => {
-  pool ??= new EnvHttpProxyAgent({ connections: 64, pipelining: 1 });
-  return pool;
-};
 
 export async function serveModel(model: Model, request: IncomingMessage, response: ServerResponse) {
   const { settings, on } = model;
@@ -85,7 +78,7 @@ async function forward(
       method: request.method as Dispatcher.HttpMethod,
       headers: headersFor(settings.api, request, key),
       body: request.method === "POST" ? request : null,
-      dispatcher: dispatcher(),
+      dispatcher: model.pool,
       headersTimeout: settings.timeoutMs,
       bodyTimeout: settings.timeoutMs,
       signal: gone.signal,

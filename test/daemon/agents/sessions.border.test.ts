@@ -13,6 +13,7 @@ import {
   memoryBytesMax,
   sweepSessions,
 } from "../../../daemon/agents/sessions.ts";
+import { fileDisk } from "../../../daemon/disk.ts";
 import { serveSessionFiles } from "../../../daemon/gateway/session-transfer.ts";
 import { readRecords } from "../../../daemon/run/run-record.ts";
 
@@ -133,7 +134,7 @@ test("records of protocols 3 and 4 are gone on with, and one that cannot be read
   write("broken-1", "{");
   write("empty-1", null);
   const found = Object.fromEntries(
-    readRecords(data).map((row) => [row.folder.slice(runs.length + 1), row]),
+    readRecords(fileDisk, data).map((row) => [row.folder.slice(runs.length + 1), row]),
   );
   expect(found["abcdefghijkm-1"]?.record).toMatchObject({
     job: { handoff: "", fresh: false },

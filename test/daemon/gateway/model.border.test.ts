@@ -17,7 +17,7 @@ import { nothingSpent } from "../../../daemon/agents/adapter.ts";
 import { CredentialError, createCredential } from "../../../daemon/gateway/credential.ts";
 import type { Connection } from "../../../daemon/gateway/egress.ts";
 import { Meter } from "../../../daemon/gateway/meter.ts";
-import { createModel, type LimitHit } from "../../../daemon/gateway/model/model.ts";
+import { createModel, type LimitHit, openPool } from "../../../daemon/gateway/model/model.ts";
 import { serveModel } from "../../../daemon/gateway/model/proxy.ts";
 import { resetOf } from "../../../daemon/gateway/model/quota.ts";
 import { type Model, startModel } from "../../support/model/server.ts";
@@ -25,6 +25,7 @@ import { type Model, startModel } from "../../support/model/server.ts";
 // The model gateway over real HTTP: before the scripted model, and before services that misbehave.
 
 const closing: (() => unknown)[] = [];
+const pool = openPool();
 afterEach(async () => {
   for (const close of closing.splice(0)) await close();
 });
@@ -82,7 +83,15 @@ async function gateway(api: Api, baseUrl: string, options: Options = {}) {
     connection: (connection: Connection) => connections.push(connection),
     limitHit: cut,
   };
-  const model = createModel(service, credential, meter, secrets, systemClock, on);
+  const model = createModel({
+    settings: service,
+    credential,
+    meter,
+    secrets,
+    clock: systemClock,
+    pool,
+    on,
+  });
   const url = await listen((request, response) => void serveModel(model, request, response));
   return { url: `${url}/model/it`, facts, connections, cuts, meter, model };
 }

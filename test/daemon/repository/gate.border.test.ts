@@ -7,22 +7,17 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemClock } from "../../../app/protocol/clock.ts";
-import {
-  commitsBetween,
-  type Gate,
-  gateHead,
-  makeGate,
-  pushOn,
-  serveGate,
-} from "../../../daemon/repository/gate.ts";
-import { fetchMirror } from "../../../daemon/repository/mirror.ts";
+import { GitRepositories } from "../../../daemon/repository/git-repositories.ts";
 import { Pusher } from "../../../daemon/repository/pusher.ts";
+import type { Gate } from "../../../daemon/repository/repositories.ts";
 
 // Mirror and gate with real git over HTTP.
 
 const folder = mkdtempSync(join(tmpdir(), "trimo-gate-"));
 const remote = join(folder, "remote/acme/app.git");
 const work = join(folder, "work");
+const repositories = new GitRepositories(join(folder, "data"), join(folder, "remote"));
+const named = { folder: join(folder, "gate.git"), repository: "acme/app", branch: "trimo/1-x" };
 let gate: Gate;
 let server: Server;
 let url: string;
@@ -64,23 +59,12 @@ beforeAll(async () => {
     "HEAD:refs/heads/trimo/1-x",
     "HEAD:refs/heads/secret",
   );
-  const fetched = await fetchMirror(
-    join(folder, "data"),
-    join(folder, "remote"),
-    "acme/app",
-    "trimo/1-x",
-    "token",
+  const fetched = await repositories.fetch(
+    { repository: "acme/app", branch: "trimo/1-x", token: "token" },
     new AbortController().signal,
   );
-  gate = await makeGate(
-    join(folder, "gate.git"),
-    fetched.folder,
-    "trimo/1-x",
-    fetched.branchSha ?? "",
-  );
-  server = createServer((request, response) =>
-    serveGate(gate, request, response, () => (pushes += 1)),
-  );
+  gate = await repositories.makeGate(named, fetched.folder, fetched.branchSha ?? "");
+  server = createServer((request, response) => gate.serve(request, response, () => (pushes += 1)));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/repository.git`;
   await run("git", ["clone", "-q", "-b", "trimo/1-x", url, work], { env });
@@ -91,12 +75,8 @@ afterAll(() => {
 });
 
 test("a mirror knows the remote's own default branch, the pipeline's branch when it exists, and trimo.yml", async () => {
-  const again = await fetchMirror(
-    join(folder, "data"),
-    join(folder, "remote"),
-    "acme/app",
-    "trimo/none",
-    "token",
+  const again = await repositories.fetch(
+    { repository: "acme/app", branch: "trimo/none", token: "token" },
     new AbortController().signal,
   );
   expect(again.branchSha).toBeNull();
@@ -106,11 +86,11 @@ test("a mirror knows the remote's own default branch, the pipeline's branch when
 
 test("a clone has the one branch, a commit goes forward, and its push is told", async () => {
   expect((await git(work, "branch", "-r")).replace(/\s+/g, " ")).not.toMatch(/secret|trunk/);
-  const before = await gateHead(gate);
+  const before = await gate.head();
   await git(work, "commit", "--allow-empty", "-qm", "One\n\nwith a body");
   await git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
-  const after = await gateHead(gate);
-  expect(await commitsBetween(gate, before, after)).toEqual([{ sha: after, subject: "One" }]);
+  const after = await gate.head();
+  expect(await gate.commitsBetween(before, after)).toEqual([{ sha: after, subject: "One" }]);
   await expect.poll(() => pushes).toBe(1);
 });
 
@@ -195,7 +175,7 @@ test("another branch's commits cannot be pulled in as a parent: they are not adv
   });
   const report = await answer.text();
   expect(report).toContain("ng refs/heads/trimo/1-x pre-receive hook declined");
-  expect(await gateHead(gate)).toBe(head);
+  expect(await gate.head()).toBe(head);
 });
 
 test("a file over GitHub's limit is refused before it comes as far as GitHub", async () => {
@@ -221,14 +201,13 @@ test("nothing but clone, fetch and push is served", async () => {
 });
 
 test("the end of a run counts a push that nobody has looked at yet", async () => {
-  const start = await gateHead(gate);
-  await pushOn(gate, remote, "token", start);
+  const start = await gate.head();
+  await gate.push(start, "token");
   await git(work, "commit", "--allow-empty", "-qm", "Last");
   await git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
   const told: string[] = [];
   const pusher = new Pusher({
     gate,
-    url: remote,
     at: { told: start, onGitHub: start, start },
     token: async () => "token",
     clock: systemClock,
@@ -237,19 +216,20 @@ test("the end of a run counts a push that nobody has looked at yet", async () =>
   });
   expect(pusher.changed).toBe(false);
   const verdict = await pusher.finish("trimo/1-x-run-1");
-  expect(verdict).toEqual({ ok: true, head: await gateHead(gate) });
+  expect(verdict).toEqual({ ok: true, head: await gate.head() });
   expect(pusher.changed).toBe(true);
   expect(told).toEqual(["commit", "pushed"]);
 });
 
 test("on to the remote forward only: a branch that somebody moved is never overwritten", async () => {
-  const head = await gateHead(gate);
-  expect(await pushOn(gate, remote, "token", head)).toBe("pushed");
+  const head = await gate.head();
+  expect(await gate.push(head, "token")).toBe("pushed");
   const theirs = await git(join(folder, "seed"), "rev-parse", "hidden");
   await git(join(folder, "seed"), "push", "-qf", remote, "hidden:refs/heads/trimo/1-x");
   await git(work, "commit", "--allow-empty", "-qm", "Three");
   await git(work, "push", "-q", "origin", "HEAD:trimo/1-x");
-  expect(await pushOn(gate, remote, "token", await gateHead(gate))).toBe("moved");
+  expect(await gate.push(await gate.head(), "token")).toBe("moved");
   expect(await git(remote, "rev-parse", "trimo/1-x")).toBe(theirs);
-  expect(await pushOn(gate, join(folder, "nowhere"), "token", head)).toHaveProperty("unreachable");
+  const away = new GitRepositories(join(folder, "data"), join(folder, "nowhere")).openGate(named);
+  expect(await away.push(head, "token")).toHaveProperty("unreachable");
 });

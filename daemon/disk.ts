@@ -1,0 +1,75 @@
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { rename, rm, statfs } from "node:fs/promises";
+import { dirname } from "node:path";
+
+/**
+ * What a daemon keeps over its own death: records, outboxes, transcripts, kept gates. Paths are
+ * absolute. What returns is with the system, so it survives a kill; every method throws the system's
+ * error (`code`: "ENOSPC", "EACCES", …).
+ */
+export interface Disk {
+  /** Gives null when there is no such file. */
+  read(path: string): string | null;
+  /** Makes the file (0600) when it is missing; its folder is there. */
+  append(path: string, text: string): void;
+  /** Writes a file (0600) whole or not at all, and makes its folder: a kill leaves the one before. */
+  replace(path: string, text: string): void;
+  truncate(path: string, bytes: number): void;
+  /** Gives a file's size in bytes; null when it is missing. */
+  size(path: string): number | null;
+  exists(path: string): boolean;
+  /** Lists the names in a folder; empty when it is missing. */
+  list(folder: string): string[];
+  /** Moves a file or folder, making the folder it goes to. */
+  move(from: string, to: string): Promise<void>;
+  /** Removes a file, or a folder with all it has; nothing to do when it is missing. */
+  remove(path: string): Promise<void>;
+  /** Gives the bytes that are free where `folder` lies; null when that cannot be looked at. */
+  free(folder: string): Promise<number | null>;
+}
+
+/** The disk of this machine. */
+export const fileDisk: Disk = {
+  read: (path) => unlessMissing(() => readFileSync(path, "utf8")),
+  append: (path, text) => appendFileSync(path, text, { mode: 0o600 }),
+  replace(path, text) {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    writeFileSync(`${path}.new`, text, { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+  },
+  truncate: truncateSync,
+  size: (path) => unlessMissing(() => statSync(path).size),
+  exists: existsSync,
+  list: (folder) => unlessMissing(() => readdirSync(folder)) ?? [],
+  async move(from, to) {
+    mkdirSync(dirname(to), { recursive: true, mode: 0o700 });
+    await rename(from, to);
+  },
+  async remove(path) {
+    await rm(path, { recursive: true, force: true });
+  },
+  async free(folder) {
+    // An engine elsewhere: its disk is not ours to look at.
+    const found = await statfs(folder).catch(() => null);
+    return found && found.bavail * found.bsize;
+  },
+};
+
+function unlessMissing<T>(work: () => T): T | null {
+  try {
+    return work();
+  } catch (error) {
+    if ((error as { code?: string }).code === "ENOENT") return null;
+    throw error;
+  }
+}

@@ -1,0 +1,159 @@
+import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { trimoYmlPath } from "../../app/protocol/trimo-yml.ts";
+import { makeGate, openGate } from "./gate.ts";
+import { GitError, gitIn } from "./git.ts";
+import type {
+  Drift,
+  Fetched,
+  FetchRequest,
+  Gate,
+  GateRequest,
+  Known,
+  Repositories,
+} from "./repositories.ts";
+
+const trimoYmlBytesMax = 64 * 1024;
+const conflictsMax = 50;
+const mergeMsMax = 10_000;
+
+/** Repositories as mirrors and gates below `data`, of the host at `remote` (an address or a folder). */
+export class GitRepositories implements Repositories {
+  readonly #data: string;
+  readonly #remote: string;
+  /** One fetch at a time in a mirror: git's own locks would fail the second. */
+  readonly #turns = new Map<string, Promise<unknown>>();
+  /** What the last fetch of each mirror found, so that the next run need not ask git for it. */
+  readonly #found = new Map<string, Known>();
+
+  constructor(data: string, remote: string) {
+    this.#data = data;
+    this.#remote = remote;
+  }
+
+  async fetch(request: FetchRequest, signal: AbortSignal): Promise<Fetched> {
+    const folder = this.#mirror(request.repository);
+    const before = this.#turns.get(folder) ?? Promise.resolve();
+    const mine = before.then(() => this.#fetchNow(folder, request, signal));
+    // The next fetch begins however this one ends; its caller hears of it.
+    const quiet = mine.catch(() => {});
+    this.#turns.set(folder, quiet);
+    void quiet.finally(() => this.#turns.get(folder) === quiet && this.#turns.delete(folder));
+    // Another's fetch before it cannot be ended by this one's cancel, but need not be waited for.
+    return await Promise.race([mine, stopped(signal)]);
+  }
+
+  async #fetchNow(
+    folder: string,
+    { repository, branch, token }: FetchRequest,
+    signal: AbortSignal,
+  ): Promise<Fetched> {
+    if (signal.aborted) throw new GitError("stopped before the fetch");
+    const url = this.#url(repository);
+    const git = gitIn(folder, token, signal);
+    if (!existsSync(join(folder, "HEAD"))) {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await git(["init", "--quiet", "--bare", folder]);
+    }
+    // The star lets a branch that does not exist yet be no error.
+    const wanted = ["+HEAD:refs/trimo/default", `+refs/heads/${branch}*:refs/heads/${branch}*`];
+    const asked = git(["ls-remote", "--symref", url, "HEAD"]);
+    // Awaited below; until then a failure must not end the process.
+    asked.catch(() => {});
+    await git([
+      "fetch",
+      "--quiet",
+      "--no-tags",
+      "--prune",
+      "--no-write-fetch-head",
+      url,
+      ...wanted,
+    ]);
+    const [defaultSha, branchSha] = await Promise.all([
+      resolve(git, "refs/trimo/default"),
+      resolve(git, `refs/heads/${branch}`),
+    ]);
+    if (!defaultSha) throw new GitError("the repository has no commit yet");
+    const trimoYml = await readTrimoYml(git, defaultSha);
+    this.#found.set(folder, { folder, defaultSha, trimoYml });
+    const defaultBranch = /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(await asked)?.[1] ?? null;
+    return { folder, defaultBranch, defaultSha, branchSha, trimoYml };
+  }
+
+  async known(repository: string): Promise<Known | null> {
+    const folder = this.#mirror(repository);
+    const known = this.#found.get(folder);
+    if (known || !existsSync(join(folder, "HEAD"))) return known ?? null;
+    const git = gitIn(folder, null);
+    const defaultSha = await resolve(git, "refs/trimo/default");
+    if (!defaultSha) return null;
+    return { folder, defaultSha, trimoYml: await readTrimoYml(git, defaultSha) };
+  }
+
+  async drift(
+    { folder, branchSha, defaultSha }: Fetched,
+    signal: AbortSignal,
+  ): Promise<Drift | null> {
+    if (!branchSha) return null;
+    const git = gitIn(folder, null, AbortSignal.any([signal, AbortSignal.timeout(mergeMsMax)]));
+    // A note, and no more: without it the run goes on.
+    const counted = await git(["rev-list", "--count", `${branchSha}..${defaultSha}`]).catch(
+      () => "0",
+    );
+    const behind = Number(counted);
+    if (behind === 0) return null;
+    const options = ["--write-tree", "--name-only", "--no-messages", "-z"];
+    // An older git has no --write-tree, and histories may have nothing in common.
+    const told = await git(["merge-tree", ...options, branchSha, defaultSha]).catch(() => null);
+    if (told === null) return { behind, conflicts: null };
+    const [, ...paths] = told.split("\0").filter(Boolean);
+    return { behind, conflicts: paths.slice(0, conflictsMax).map((path) => path.slice(0, 500)) };
+  }
+
+  async makeGate(request: GateRequest, mirror: string, sha: string): Promise<Gate> {
+    return await makeGate({ ...this.#named(request), mirror, sha });
+  }
+
+  openGate(request: GateRequest): Gate {
+    return openGate(this.#named(request));
+  }
+
+  #named({ folder, repository, branch }: GateRequest) {
+    return { folder, branch, url: this.#url(repository) };
+  }
+
+  #url(repository: string): string {
+    return `${this.#remote}/${repository}.git`;
+  }
+
+  #mirror(repository: string): string {
+    return join(this.#data, "mirrors", `${repository.toLowerCase()}.git`);
+  }
+}
+
+function stopped(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const stop = () => reject(new GitError("stopped while fetching"));
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+  });
+}
+
+async function readTrimoYml(
+  git: (args: string[]) => Promise<string>,
+  sha: string,
+): Promise<string | null> {
+  const text = await git(["cat-file", "blob", `${sha}:${trimoYmlPath}`]).catch(() => null);
+  if (text && text.length > trimoYmlBytesMax)
+    throw new GitError(`${trimoYmlPath} is larger than ${trimoYmlBytesMax} bytes`);
+  return text;
+}
+
+async function resolve(
+  git: (args: string[]) => Promise<string>,
+  ref: string,
+): Promise<string | null> {
+  const sha = await git(["rev-parse", "--quiet", "--verify", ref]).catch(() => "");
+  return sha.trim() || null;
+}
