@@ -29,6 +29,7 @@ export default defineConfig({
           include: ["test/**/*.border.test.ts"],
           testTimeout: 180_000,
           hookTimeout: 120_000,
+          maxWorkers: 3,
         },
       },
       {
@@ -55,8 +56,8 @@ export default defineConfig({
           include: ["test/**/*.way.test.ts"],
           testTimeout: 400_000,
           hookTimeout: 240_000,
-          // Each file starts processes and containers of its own; two cores hold one at a time.
-          fileParallelism: false,
+          // Each file has its own app, daemons, ports and folders; most of its time is waiting.
+          maxWorkers: 3,
         },
       },
     ],

@@ -1,7 +1,7 @@
 import { type Context, Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import type { z } from "zod";
-import { claimNext } from "../dispatch/queue.ts";
+import { claimNext } from "../dispatch/claim.ts";
 import type { Tokens } from "../github/token.ts";
 import type { Clock } from "../protocol/clock.ts";
 import { RunId } from "../protocol/names.ts";

@@ -8,6 +8,7 @@ import { liveStates, openStates, type Run } from "../state/run.ts";
 import { pipelines, runs } from "../state/schema.ts";
 import { stateOfWorkspace } from "../state/workspace.ts";
 import { agentNow, suits } from "./match.ts";
+import { inQueue, isBefore } from "./queue.ts";
 
 /** The most past runs that an estimate is made of. */
 const pastMax = 20;
@@ -83,7 +84,7 @@ async function waitsForSlot(
  * In how many milliseconds each slot of a daemon is free, by when its runs started (milliseconds since
  * 1970). A run that takes longer than usual may end now.
  */
-function slotsFreeIn(
+export function slotsFreeIn(
   startedAt: number[],
   { slots, now, typicalMs }: { slots: number; now: number; typicalMs: number },
 ): number[] {
@@ -95,7 +96,7 @@ function slotsFreeIn(
  * In how many milliseconds the run behind `ahead` others gets a slot, each taking the one that is free
  * first; `freeIn` as of `slotsFreeIn`.
  */
-function waitBehind(freeIn: number[], ahead: number, typicalMs: number): number {
+export function waitBehind(freeIn: number[], ahead: number, typicalMs: number): number {
   const slots = [...freeIn];
   for (let i = 0; i < ahead; i++) {
     const first = slots.indexOf(Math.min(...slots));
@@ -128,11 +129,7 @@ async function runsAhead(
     .select({ run: runs })
     .from(runs)
     .innerJoin(pipelines, eq(pipelines.id, runs.pipelineId))
-    .where(
-      sql`${runs.state} = 'queued' and ${pipelines.state} = 'open' and ${pipelines.held} = 0
-        and (${runs.priority} > ${run.priority} or (${runs.priority} = ${run.priority}
-          and (${runs.createdAt} < ${run.createdAt} or (${runs.createdAt} = ${run.createdAt} and runs.rowid < (select mine.rowid from runs mine where mine.id = ${run.id})))))`,
-    )
+    .where(sql`${inQueue} and ${isBefore(run)}`)
     .limit(lookedAtMax);
   return rows.filter((row) => daemons.some(taker(row.run))).length;
 }

@@ -99,25 +99,21 @@ async function heard(parts: Parts, run: Run, pipeline: Pipeline, since: number):
   const corrective = run.kind === "fix" && pull !== null;
   const reviews = corrective ? await readReviews(installation, repository, pull, since) : [];
   if (comments.length >= remarksMax) leftOut.push("Part of a very long thread.");
-  const counted = { outsiders: 0, edited: 0 };
-  const take = async (all: Remark[]) =>
-    await taken(
-      parts,
-      run,
-      all.toSorted((a, b) => a.at - b.at),
-      since,
-      counted,
-    );
-  const kept = { reviews: await take(reviews), thread: await take(comments) };
-  if (counted.outsiders > 0)
+  const writers = await writersAmong(parts, run, [...reviews, ...comments]);
+  const between = { since, askedAt: run.askedAt };
+  const inReviews = thatCount(reviews, between, writers);
+  const inThread = thatCount(comments, between, writers);
+  const outsiders = inReviews.outsiders + inThread.outsiders;
+  const edited = inReviews.edited + inThread.edited;
+  if (outsiders > 0)
     leftOut.push(
-      `${count(counted.outsiders, "comment")} by people without write permission ${wasLeftOut(counted.outsiders)}.`,
+      `${count(outsiders, "comment")} by people without write permission ${wasLeftOut(outsiders)}.`,
     );
-  if (counted.edited > 0)
+  if (edited > 0)
     leftOut.push(
-      `${count(counted.edited, "comment")} edited after this run was requested ${wasLeftOut(counted.edited)}.`,
+      `${count(edited, "comment")} edited after this run was requested ${wasLeftOut(edited)}.`,
     );
-  return { ...kept, leftOut };
+  return { reviews: inReviews.kept, thread: inThread.kept, leftOut };
 }
 
 const wasLeftOut = (number: number): string => (number === 1 ? "was left out" : "were left out");
@@ -140,32 +136,43 @@ async function readReviews(
   return [...reviews, ...comments.map((one) => ({ ...one, at: sentAt.get(one.review) ?? one.at }))];
 }
 
-async function taken(
+/** Who of those who wrote may write to the repository. */
+async function writersAmong(
   { permissions }: Parts,
   run: Run,
   remarks: Remark[],
-  since: number,
-  counted: { outsiders: number; edited: number },
-): Promise<Review[]> {
-  const kept: Review[] = [];
+): Promise<Set<string>> {
   const people = [...new Set(remarks.filter((one) => !one.bot).map((one) => one.by))];
   const rights = await Promise.all(
     people.map((by) => permissions.of(run.workspace, run.repository, by)),
   );
-  const mayWrite = new Set(people.filter((_, i) => allows(rights[i] ?? "none", "write")));
+  return new Set(people.filter((_, i) => allows(rights[i] ?? "none", "write")));
+}
+
+/**
+ * The remarks that an agent is told of, oldest first: said after `since` and up to the request
+ * (milliseconds since 1970), by people who may write, and no command. Pure.
+ */
+export function thatCount(
+  remarks: Remark[],
+  { since, askedAt }: { since: number; askedAt: number },
+  writers: Set<string>,
+): { kept: Review[]; outsiders: number; edited: number } {
+  const kept: Review[] = [];
+  let [outsiders, edited] = [0, 0];
   // What GitHub dates with the second of the request was there when it was made.
-  const until = run.askedAt + secondMs;
-  for (const remark of remarks) {
+  const until = askedAt + secondMs;
+  for (const remark of remarks.toSorted((a, b) => a.at - b.at)) {
     const saidAt = Math.max(remark.at, remark.editedAt);
     if (remark.bot || remark.at > until || saidAt <= since - secondMs) continue;
     const body = visible(remark.body).trim();
     // A command is a run of its own.
     if (!body || parseCommand(remark.body)) continue;
-    if (!mayWrite.has(remark.by)) counted.outsiders += 1;
-    else if (remark.editedAt > until) counted.edited += 1;
+    if (!writers.has(remark.by)) outsiders += 1;
+    else if (remark.editedAt > until) edited += 1;
     else kept.push({ by: remark.by, body, spot: remark.spot });
   }
-  return kept;
+  return { kept, outsiders, edited };
 }
 
 /** What people did to the branch between the last run and this one. */

@@ -1,5 +1,5 @@
-import type { CheckRun, Json, Pull } from "./objects.ts";
-import type { Repositories } from "./repositories.ts";
+import type { Json } from "./objects.ts";
+import type { World } from "./routes/route.ts";
 
 // What people and other apps do on GitHub, with the deliveries that GitHub sends for it.
 
@@ -20,41 +20,15 @@ type CiIn = {
 /** CI of another app than Trimo, as GitHub Actions is one. */
 const otherApp = 15_368;
 
-/** What the stand-in lends to what people do. */
-type Core = {
-  installationOf(owner: string): number;
-  /** The login of the first of the people, who may see everything. */
-  first: string;
-  newId(): number;
-  repositories: Repositories;
-  state: {
-    checks: CheckRun[];
-    reviews: (Json & { fullName: string; pull: number })[];
-    reviewComments: (Json & { fullName: string; pull: number; created_at: string })[];
-  };
-  api(login: string, method: string, path: string, body?: unknown): Promise<Json>;
-  pulls(fullName: string, which?: "open" | "all"): Promise<Pull[]>;
-  capture(event: string, payload: Json): Promise<void>;
-};
-
-export function createPeople(github: Core) {
-  const { state, repositories, api } = github;
+export function createPeople(github: World) {
+  const { state, api, deliveries } = github;
+  const { repositories } = state;
 
   async function pullOf(fullName: string, number: number): Promise<Json> {
-    return await api(github.first, "GET", `/repos/${fullName}/pulls/${number}`);
+    return await api(state.first, "GET", `/repos/${fullName}/pulls/${number}`);
   }
 
-  async function deliver(
-    event: string,
-    login: string,
-    fullName: string,
-    payload: Json,
-    sender: Json = { login, type: login.endsWith("[bot]") ? "Bot" : "User" },
-  ) {
-    const repository = await api(github.first, "GET", `/repos/${fullName}`);
-    const installation = { id: github.installationOf(fullName.split("/")[0] ?? "") };
-    await github.capture(event, { ...payload, repository, installation, sender });
-  }
+  const deliver = deliveries.send.bind(deliveries);
 
   return {
     deliver,
@@ -63,12 +37,12 @@ export function createPeople(github: Core) {
       const pull_request = await pullOf(fullName, pull);
       const user = { login, type: login.endsWith("[bot]") ? "Bot" : "User" };
       const at = new Date().toISOString();
-      const row = { id: github.newId(), pull, user, ...review, submitted_at: at };
+      const row = { id: state.newId(), pull, user, ...review, submitted_at: at };
       state.reviews.push({ ...row, fullName, state: review.state.toUpperCase() });
       for (const comment of review.comments ?? []) {
         const { path, line, body, hunk } = comment;
         const made = {
-          id: github.newId(),
+          id: state.newId(),
           fullName,
           pull,
           user,
@@ -96,7 +70,7 @@ export function createPeople(github: Core) {
       const now = new Date().toISOString();
       const app = { id: otherApp, name: ci.app ?? "GitHub Actions", slug: "github-actions" };
       state.checks.push({
-        id: github.newId(),
+        id: state.newId(),
         repository: fullName,
         head_sha: sha,
         name: ci.name,
@@ -124,7 +98,7 @@ export function createPeople(github: Core) {
         history: ["completed"],
       });
       const check_suite = {
-        id: github.newId(),
+        id: state.newId(),
         head_sha: sha,
         head_branch: branch,
         status: "completed",
@@ -226,15 +200,15 @@ export function createPeople(github: Core) {
     },
 
     async labels(fullName: string, issue: number): Promise<string[]> {
-      const list = await api(github.first, "GET", `/repos/${fullName}/issues/${issue}/labels`);
+      const list = await api(state.first, "GET", `/repos/${fullName}/issues/${issue}/labels`);
       return (list as unknown as { name: string }[]).map((label) => label.name);
     },
 
     /** The App's installation is suspended, taken back or removed. */
     async installation(action: "suspend" | "unsuspend" | "deleted", account: string) {
-      const installation = { id: github.installationOf(account), account: { login: account } };
+      const installation = { id: state.installationOf(account), account: { login: account } };
       const sender = { login: account, type: "User" };
-      await github.capture("installation", { action, installation, sender });
+      await deliveries.capture("installation", { action, installation, sender });
     },
   };
 }

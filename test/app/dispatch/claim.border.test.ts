@@ -8,8 +8,9 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { takeEvents } from "../../../app/daemons/intake.ts";
 import { settle } from "../../../app/daemons/settle.ts";
 import { isRefused } from "../../../app/daemons/speaks-for.ts";
+import { claimNext } from "../../../app/dispatch/claim.ts";
 import { endExpiredLeases } from "../../../app/dispatch/expire.ts";
-import { claimNext } from "../../../app/dispatch/queue.ts";
+import { positionOf } from "../../../app/dispatch/position.ts";
 import type { GitHub } from "../../../app/github/app.ts";
 import type { DeliveryAttempt } from "../../../app/github/objects.ts";
 import { recoverDeliveries } from "../../../app/inbound/recover.ts";
@@ -22,7 +23,7 @@ import { randomIds } from "../../../app/state/identity.ts";
 import { heldLease, leaseMs, renew } from "../../../app/state/lease.ts";
 import { open, recordBase, recordBranch } from "../../../app/state/pipeline.ts";
 import { enqueue, findRun, move } from "../../../app/state/run.ts";
-import { daemons, deliveries } from "../../../app/state/schema.ts";
+import { daemons, deliveries, pipelines, workspaces } from "../../../app/state/schema.ts";
 import { createWake } from "../../../app/state/wake.ts";
 
 // The queue, leases and intake on a real libsql file; time is an argument.
@@ -356,4 +357,31 @@ test("writes wait for another process's lock and are all there afterwards", asyn
   expect((await db.read.select().from(daemons)).map((row) => row.name).sort()).toEqual(
     [...names].sort(),
   );
+});
+
+test("a suspended account's runs are claimed by nobody, and nobody's position counts them", async () => {
+  const own = await daemon("a", { seenAt: now, slots: 1 });
+  const [p, q] = [await pipeline(1, "paused/app"), await pipeline(2)];
+  await db.write(async (tx) => {
+    const older = await enqueue(tx, {
+      pipelineId: p.id,
+      workspace: 2,
+      repository: "paused/app",
+      prompt: "p",
+      composed: "p",
+      requestedBy: "ana",
+      origin: { by: "label", label: "trimo" },
+      thread: 1,
+      agent: null,
+    });
+    await tx
+      .insert(workspaces)
+      .values({ id: older.workspace, account: "paused", state: "suspended" });
+  });
+  const mine = await run(q.id);
+  const ready = await db.read.select().from(pipelines).where(eq(pipelines.id, q.id));
+  const { position } = await positionOf(db.read, mine, ready[0] as never, now);
+  expect(position).toBe(1);
+  expect((await claim(own))?.run).toBe(mine.id);
+  expect(await claim(own)).toBeNull();
 });

@@ -1,0 +1,136 @@
+import { count, desc, inArray, sql } from "drizzle-orm";
+import type { Job } from "../protocol/job.ts";
+import { allDaemons, type Daemon, isHere } from "../state/daemon.ts";
+import type { Reads, Tx } from "../state/database.ts";
+import { grant, grantedBefore, leaseMs, renew } from "../state/lease.ts";
+import { type Pause, pauseOf, pausesAt } from "../state/pause.ts";
+import { findPipeline, type Pipeline } from "../state/pipeline.ts";
+import { findRun, liveStates, move, type Run, requestPositions } from "../state/run.ts";
+import { pipelines, runs } from "../state/schema.ts";
+import { agentNow, suits } from "./match.ts";
+import { mayStart, queueOrder } from "./queue.ts";
+
+/** The most queued runs looked at together: those a daemon does not serve are passed over. */
+const lookedAtMax = 500;
+/** How long a run is left to the daemon that had its pipeline last, and may hold its session, in milliseconds. */
+const rememberedMs = 5_000;
+
+/**
+ * The next run for this daemon, as a job with its attempt and lease; null: nothing for it now. Priority,
+ * then age; runs of one pipeline strictly one after another; only once the branch is made. Asked again
+ * with the same `claimKey`, the same job is the answer.
+ */
+export async function claimNext(tx: Tx, daemon: Daemon, claimKey: string): Promise<Job | null> {
+  const before = await grantedBefore(tx, daemon.id, claimKey);
+  if (before) return await claimedBefore(tx, before.runId);
+  const match = await firstThatSuits(tx, daemon);
+  if (!match) return null;
+  const attempt = match.run.attempt + 1;
+  const claimed = await move(
+    tx,
+    match.run,
+    "claimed",
+    {
+      attempt,
+      daemon: daemon.name,
+      agent: match.agent,
+      lastSeq: 0,
+      stage: null,
+      headSha: match.pipeline.headSha,
+    },
+    { type: "claimed", daemon: daemon.name, attempt },
+  );
+  if (!claimed) return null;
+  await grant(tx, { runId: claimed.id, attempt, daemonId: daemon.id, claimKey });
+  await requestPositions(tx, claimed.workspace);
+  return toJob(claimed, match.pipeline);
+}
+
+async function claimedBefore(tx: Tx, runId: string): Promise<Job | null> {
+  const run = await findRun(tx, runId);
+  const pipeline = run && (await findPipeline(tx, run.pipelineId));
+  if (!run || !pipeline || run.state !== "claimed") return null;
+  await renew(tx, run.id);
+  return toJob(run, pipeline);
+}
+
+/** The oldest of the highest priority that may start now and that this daemon serves. */
+async function firstThatSuits(tx: Tx, daemon: Daemon) {
+  const { now } = tx;
+  const pauses = await pausesAt(tx, now);
+  const daemons = await allDaemons(tx);
+  for (let from = 0; ; from += lookedAtMax) {
+    const candidates = await claimable(tx, from);
+    for (const match of candidates) {
+      const agent = agentNow(match.run, { daemons, pauses, now });
+      const run = { ...match.run, agent };
+      if (!suits(run, daemon) || pauseOf(pauses, daemon, agent)) continue;
+      if (!(await otherRemembers(tx, run, daemon, { daemons, pauses }))) return { ...match, agent };
+    }
+    if (candidates.length < lookedAtMax) return null;
+  }
+}
+
+/** Whether another daemon is there for it, with room, that had the pipeline's last run. */
+async function otherRemembers(
+  tx: Tx,
+  run: Run,
+  daemon: Daemon,
+  { daemons, pauses }: { daemons: Daemon[]; pauses: Pause[] },
+): Promise<boolean> {
+  if (run.number === 1 || run.fresh) return false;
+  const [last] = await tx
+    .select()
+    .from(runs)
+    .where(
+      sql`${runs.pipelineId} = ${run.pipelineId} and ${runs.number} < ${run.number} and ${runs.daemon} is not null`,
+    )
+    .orderBy(desc(runs.number))
+    .limit(1);
+  if (!last || last.daemon === daemon.name) return false;
+  if (tx.now - Math.max(run.createdAt, last.endedAt ?? 0) > rememberedMs) return false;
+  const other = daemons.find(({ name }) => name === last.daemon);
+  if (!other || !suits(run, other) || pauseOf(pauses, other, run.agent)) return false;
+  return isHere(other, tx.now) && (await busySlots(tx, other.name)) < other.slots;
+}
+
+/** How many runs a daemon has under way. */
+async function busySlots(tx: Reads, daemon: string): Promise<number> {
+  const [busy] = await tx
+    .select({ n: count() })
+    .from(runs)
+    .where(sql`${runs.daemon} = ${daemon} and ${inArray(runs.state, [...liveStates])}`);
+  return busy?.n ?? 0;
+}
+
+async function claimable(tx: Tx, from: number) {
+  return await tx
+    .select({ run: runs, pipeline: pipelines })
+    .from(runs)
+    .innerJoin(pipelines, sql`${pipelines.id} = ${runs.pipelineId}`)
+    .where(mayStart)
+    .orderBy(queueOrder)
+    .limit(lookedAtMax)
+    .offset(from);
+}
+
+function toJob(run: Run, pipeline: Pipeline): Job {
+  if (!pipeline.baseSha) throw new Error(`pipeline ${pipeline.id} has no base commit yet`);
+  return {
+    run: run.id,
+    attempt: run.attempt,
+    leaseMs,
+    number: run.number,
+    pipeline: pipeline.id,
+    repository: run.repository,
+    issue: pipeline.issue,
+    title: pipeline.title.slice(0, 1_000),
+    branch: pipeline.branch,
+    base: { branch: pipeline.baseBranch, sha: pipeline.baseSha },
+    agent: run.agent,
+    image: run.askedImage,
+    prompt: run.composed ?? run.prompt,
+    handoff: run.handoff,
+    fresh: run.fresh,
+  };
+}
