@@ -9,6 +9,8 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     expect: { poll: { timeout: 20_000 } },
+    // Each file has its own app, daemons, ports and folders, and waits for most of its time.
+    maxWorkers: 3,
     projects: [
       {
         test: {
@@ -29,7 +31,6 @@ export default defineConfig({
           include: ["test/**/*.border.test.ts"],
           testTimeout: 180_000,
           hookTimeout: 120_000,
-          maxWorkers: 3,
         },
       },
       {
@@ -56,8 +57,6 @@ export default defineConfig({
           include: ["test/**/*.way.test.ts"],
           testTimeout: 400_000,
           hookTimeout: 240_000,
-          // Each file has its own app, daemons, ports and folders; most of its time is waiting.
-          maxWorkers: 3,
         },
       },
     ],

@@ -11,8 +11,8 @@ import {
 } from "../support/rig.ts";
 
 const repository = "acme/app";
-/** What takes two seconds on an idle machine. */
-const busyMs = 15_000;
+/** What takes two seconds on an idle machine, and the agent that is not stopped a minute. */
+const busyMs = 50_000;
 let rig: Rig;
 let daemon: Program;
 

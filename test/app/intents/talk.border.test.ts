@@ -183,6 +183,8 @@ describe("the line", () => {
       for (const _ of [a, b]) {
         const job = await machine.work();
         order.push(job.issue);
+        // The one behind it has moved up, and is told so.
+        if (job.issue === a) await talk.said("fine/app", b, "next in line");
         await talk.finish(machine, job);
       }
       expect(order).toEqual([a, b]);
