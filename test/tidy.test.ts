@@ -257,3 +257,49 @@ test("a migration is never older than one before it", () => {
   const onDisk = readdirSync(join(root, "migrations")).filter((name) => name.endsWith(".sql"));
   expect(onDisk.sort()).toEqual(entries.map((entry) => `${entry.tag}.sql`));
 });
+
+/** Sentences of a file's string literals, each with the node that it stands in. */
+function* sentencesOf(file: string): Generator<{ at: string; text: string; node: ts.Node }> {
+  const source = ts.createSourceFile(
+    file,
+    text.get(file) ?? "",
+    ts.ScriptTarget.Latest,
+    true,
+    file.endsWith(".tsx") ? ts.ScriptKind.TSX : ts.ScriptKind.TS,
+  );
+  const found: { at: string; text: string; node: ts.Node }[] = [];
+  const visit = (node: ts.Node) => {
+    const words = ts.isStringLiteralLike(node)
+      ? node.text
+      : ts.isTemplateExpression(node)
+        ? node.head.text + node.templateSpans.map((span) => `X${span.literal.text}`).join("")
+        : "";
+    const isSentence = /^[A-Z`].*[a-z].*[.!?]["`)]*$/s.test(words.trim());
+    if (isSentence && words.trim().split(/\s+/).length >= 4) {
+      const { line } = source.getLineAndCharacterOfPosition(node.getStart());
+      found.push({ at: `${file}:${line + 1}`, text: words, node });
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  yield* found;
+}
+
+/** Whether a sentence is the answer to a bad request or a bad setting, which stands where it is refused. */
+function isRefusal(node: ts.Node): boolean {
+  const { parent } = node;
+  if (ts.isNewExpression(parent)) return /Error$/.test(parent.expression.getText());
+  if (ts.isPropertyAssignment(parent)) return ["error", "problem"].includes(parent.name.getText());
+  if (ts.isCallExpression(parent))
+    return /^(problems\.push|need|refused|answer|c\.text)$/.test(parent.expression.getText());
+  return false;
+}
+
+test("the app's sentences for people stand in view/, those for an agent in prompt/", () => {
+  const elsewhere = within("app")
+    .filter((file) => !isIn(file, "app/view/", "app/prompt/"))
+    .flatMap((file) => [...sentencesOf(file)])
+    .filter(({ node }) => !isRefusal(node))
+    .map(({ at, text: words }) => `${at} ${words}`);
+  expect(elsewhere).toEqual([]);
+});

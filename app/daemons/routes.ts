@@ -31,7 +31,7 @@ export function daemonRoutes(parts: Parts): Hono<Env> {
   routes.use(bodyLimit({ maxSize: bodyBytesMax }));
   routes.use(async (c, next) => {
     const daemon = await knownBy(parts.db.read, c.req.header("authorization") ?? "");
-    if (!daemon) return refuse(c, 401, "unauthorized", unknownToken);
+    if (!daemon) return refuse(c, 401, unknownToken);
     c.set("daemon", daemon);
     await next();
   });
@@ -41,16 +41,20 @@ export function daemonRoutes(parts: Parts): Hono<Env> {
   return routes;
 }
 
-const unknownToken = "The app does not know this token: `trimo enroll NAME` prints a new one.";
-const otherProtocol = (theirs: number) =>
-  `This app speaks protocol ${protocolVersion} and the daemon ${theirs}: install the same version of Trimo on both.`;
+const unknownToken: Refusal = {
+  code: "unauthorized",
+  error: "The app does not know this token: `trimo enroll NAME` prints a new one.",
+};
+const otherProtocol = (theirs: number): Refusal => ({
+  code: "protocol",
+  error: `This app speaks protocol ${protocolVersion} and the daemon ${theirs}: install the same version of Trimo on both.`,
+});
 
 function greetAndClaim(routes: Hono<Env>, { db }: Parts) {
   routes.post("/hello", async (c) => {
     const hello = await read(c, up.hello);
     if (hello instanceof Response) return hello;
-    if (hello.protocol !== protocolVersion)
-      return refuse(c, 409, "protocol", otherProtocol(hello.protocol));
+    if (hello.protocol !== protocolVersion) return refuse(c, 409, otherProtocol(hello.protocol));
     return c.json(await db.write((tx) => welcome(tx, c.get("daemon"), hello)));
   });
   routes.post("/claim", async (c) => {
@@ -124,21 +128,17 @@ async function read<T extends z.ZodType>(c: Context, schema: T): Promise<z.infer
   if (parsed.success) return parsed.data;
   const first = parsed.error.issues[0];
   const where = first?.path.join(".") || "body";
-  return refuse(c, 422, "invalid", `${where}: ${first?.message ?? "not understood"}`);
+  const error = `${where}: ${first?.message ?? "not understood"}`;
+  return refuse(c, 422, { code: "invalid", error });
 }
 
 function respond(c: Context, answer: object) {
   if (!isRefused(answer)) return c.json(answer);
-  return refuse(c, answer.code === "unknown" ? 404 : 409, answer.code, answer.error);
+  return refuse(c, answer.code === "unknown" ? 404 : 409, answer);
 }
 
-function refuse(
-  c: Context,
-  status: 401 | 404 | 409 | 422,
-  code: Refusal["code"],
-  error: string,
-): Response {
-  return c.json({ code, error } satisfies Refusal, status);
+function refuse(c: Context, status: 401 | 404 | 409 | 422, refusal: Refusal): Response {
+  return c.json(refusal, status);
 }
 
 function attemptOf(c: Context<Env>, attempt: number): Attempt {

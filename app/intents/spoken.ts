@@ -1,6 +1,6 @@
 import type { CommentEvent } from "../github/github-event.ts";
 import type { Issue } from "../github/objects.ts";
-import { spotText } from "../prompt/compose.ts";
+import { spotPrompt, spotText } from "../prompt/compose.ts";
 import type { TrimoYml } from "../protocol/trimo-yml.ts";
 import type { Run } from "../state/run.ts";
 import type { Command } from "../text/command.ts";
@@ -28,7 +28,7 @@ export const requestOf = (
 export function promptOf(event: CommentEvent, command: Command): string {
   const words = command.prompt || (command.name === "run" ? issuePrompt(event.issue) : "");
   if (!event.spot) return words;
-  return `${words || "See to this place."}\n\n${spotText(event.spot)}`;
+  return `${words || spotPrompt}\n\n${spotText(event.spot)}`;
 }
 
 /** An issue as a prompt; an empty one is its title. */

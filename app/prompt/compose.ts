@@ -1,6 +1,7 @@
 import type { Spot } from "../github/objects.ts";
 import { promptMax } from "../protocol/job.ts";
 import { fenced } from "../text/markdown.ts";
+import { didNotFit } from "../view/prompt-note.ts";
 
 /** The most characters an agent is told: they leave room for what the daemon adds. */
 const composedMax = promptMax - 5_000;
@@ -107,10 +108,7 @@ function assemble(asked: string, pieces: Piece[], notes: string[]): string {
 }
 
 function droppedWords(dropped: Map<Section, number>): string[] {
-  return [...dropped].map(
-    ([section, number]) =>
-      `${number} of "${headings[section]}" did not fit; the oldest were left out first.`,
-  );
+  return [...dropped].map(([section, number]) => didNotFit(number, headings[section]));
 }
 
 function piecesOf(material: Material): Piece[] {
@@ -193,3 +191,6 @@ export const fixRequest =
   "Fix what the review comments, failing checks and receipts below point out. Change nothing else.";
 /** What the next run is asked to do where nobody wrote a prompt. */
 export const continueRequest = "Continue the work on this branch where the last run left it.";
+
+/** What a command without words in a diff asks for. */
+export const spotPrompt = "Do what these lines of the diff need.";

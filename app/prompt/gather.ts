@@ -9,8 +9,14 @@ import type { Pipeline } from "../state/pipeline.ts";
 import { type Run, runsBefore } from "../state/run.ts";
 import { parseCommand } from "../text/command.ts";
 import { visible } from "../text/mention.ts";
+import {
+  editedLeftOut,
+  longThread,
+  outsidersLeftOut,
+  pushedSince,
+  rewrittenSince,
+} from "../view/prompt-note.ts";
 import { type RunView, viewRun } from "../view/run-view.ts";
-import { count } from "../view/units.ts";
 import { composePrompt, type Material, type Review } from "./compose.ts";
 
 /** The most runs before it that an agent is told of; older ones are in the branch's history. */
@@ -98,25 +104,17 @@ async function heard(parts: Parts, run: Run, pipeline: Pipeline, since: number):
     comments.push(...(await installation.comments(repository, number, since)));
   const corrective = run.kind === "fix" && pull !== null;
   const reviews = corrective ? await readReviews(installation, repository, pull, since) : [];
-  if (comments.length >= remarksMax) leftOut.push("Part of a very long thread.");
+  if (comments.length >= remarksMax) leftOut.push(longThread);
   const writers = await writersAmong(parts, run, [...reviews, ...comments]);
   const between = { since, askedAt: run.askedAt };
   const inReviews = thatCount(reviews, between, writers);
   const inThread = thatCount(comments, between, writers);
   const outsiders = inReviews.outsiders + inThread.outsiders;
   const edited = inReviews.edited + inThread.edited;
-  if (outsiders > 0)
-    leftOut.push(
-      `${count(outsiders, "comment")} by people without write permission ${wasLeftOut(outsiders)}.`,
-    );
-  if (edited > 0)
-    leftOut.push(
-      `${count(edited, "comment")} edited after this run was requested ${wasLeftOut(edited)}.`,
-    );
+  if (outsiders > 0) leftOut.push(outsidersLeftOut(outsiders));
+  if (edited > 0) leftOut.push(editedLeftOut(edited));
   return { reviews: inReviews.kept, thread: inThread.kept, leftOut };
 }
-
-const wasLeftOut = (number: number): string => (number === 1 ? "was left out" : "were left out");
 
 /** Reviews and their comments; a comment is said when its review is sent, not when it was drafted. */
 async function readReviews(
@@ -185,14 +183,8 @@ async function movedBy(
   if (!last?.headSha || !head || last.headSha === head) return [];
   const moved = await installation.compare(run.repository, last.headSha, head);
   if (moved?.status === "identical") return [];
-  const at = head.slice(0, 7);
-  if (moved?.status === "ahead")
-    return [
-      `Since run ${last.number}, somebody has pushed ${count(moved.ahead, "commit")} to the branch; it is at ${at}, and this run starts there.`,
-    ];
-  return [
-    `Since run ${last.number}, the history of the branch was rewritten (a force-push); it is at ${at}, and this run starts there.`,
-  ];
+  if (moved?.status === "ahead") return [pushedSince(last.number, moved.ahead, head)];
+  return [rewrittenSince(last.number, head)];
 }
 
 /** What is known of each run, by its id. */

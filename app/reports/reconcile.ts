@@ -18,7 +18,7 @@ import type { ReportParts, Turn, Written } from "./turn.ts";
 import { branchRefused, deleteMergedBranch, writeBranch } from "./write-branch.ts";
 import { writeCheck } from "./write-check.ts";
 import { writeComment } from "./write-comment.ts";
-import { writeConfigCheck } from "./write-config.ts";
+import { writeConfigCheck } from "./write-config-check.ts";
 import { removeLabel, writeReaction } from "./write-mark.ts";
 import { promptRefused, writePrompt } from "./write-prompt.ts";
 import { pullRefused, writePull } from "./write-pull.ts";
