@@ -119,7 +119,7 @@ export const AgentSettings = Agent.superRefine((agent, context) => {
     wrong("opencode needs `model:`, in its service's words", "model");
 });
 
-/** Which service it speaks to; null: none, as far as Trimo knows. */
+/** The kind of model service that an agent speaks to; null: none, as far as Trimo knows. */
 export function apiOf(agent: Agent): Api | null {
   switch (agent.adapter) {
     case "claude":

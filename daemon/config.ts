@@ -65,6 +65,7 @@ export type Config = Omit<z.infer<typeof DaemonYml>, "server" | "limits"> & {
   data: string;
 };
 
+/** The settings cannot be used; its message has a line for each mistake, with what to do. */
 export class SettingsError extends Error {
   readonly problems: string[];
   constructor(problems: string[]) {
@@ -81,7 +82,11 @@ export type Options = {
   slots?: string;
 };
 
-/** daemon.yml, environment and options, in rising order; throws with every problem at once. */
+/**
+ * Reads daemon.yml, the environment and the options, in rising order.
+ *
+ * @throws SettingsError with every mistake at once.
+ */
 export function readConfig(options: Options, env: NodeJS.ProcessEnv): Config {
   const problems: string[] = [];
   const yml = readYml(options.config, problems);
@@ -168,7 +173,7 @@ function withoutUndefined<T extends object>(value: T): T {
   return Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)) as T;
 }
 
-/** `512m` or `4g` in bytes. */
+/** The bytes of a size such as `512m` or `4g`. */
 export function bytesOf(size: string): number {
   return Number(size.slice(0, -1)) * (size.endsWith("g") ? 2 ** 30 : 2 ** 20);
 }

@@ -38,7 +38,10 @@ export type Proof = {
   transcript: string;
 };
 
-/** Runs `agent` once with `prompt`; each event is told as it comes. Leaves nothing. */
+/**
+ * Runs `agent` once with `prompt` against a repository of its own; `tell` hears each event as it comes.
+ * Leaves nothing behind.
+ */
 export async function proveAgent(
   engine: Engine,
   config: Config,

@@ -5,6 +5,7 @@ import { findRun, type Run, runsOf } from "../state/run.ts";
 
 /** Why the app does not take what a daemon sent; nothing has changed. */
 export type Refused = { code: "stale" | "gap" | "unknown"; error: string };
+/** Whether an answer is a refusal. */
 export const isRefused = (answer: object): answer is Refused => "code" in answer;
 
 /** One attempt of a daemon at a run, as its requests name it. */

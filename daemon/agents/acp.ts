@@ -13,8 +13,8 @@ import * as tell from "./facts.ts";
 import { opencodeEnv } from "./opencode.ts";
 
 /**
- * Every agent that speaks the Agent Client Protocol (agentclientprotocol.com), version 1: the driver in
- * the image is its client, and what it prints is read here.
+ * An adapter for every agent that speaks the Agent Client Protocol (agentclientprotocol.com), version 1: the
+ * driver in the image is its client, and what it prints is read here.
  */
 export function acpAdapter(
   command: string[],

@@ -68,7 +68,7 @@ export const placeholder = "held-by-trimo";
 /** An agent that takes messages is run by this program of the image. */
 export const driver = ["/opt/trimo/node/bin/node", "--no-warnings", "/opt/trimo/driver.js"];
 
-/** A shell that gives an agent its prompt as a file on stdin: no length is too much for it. */
+/** A shell command that gives an agent its prompt as a file on stdin: no length is too much for it. */
 export const promptOnStdin = (command: string[]): string[] => [
   "/bin/bash",
   "-c",

@@ -6,6 +6,7 @@ import { codexAdapter } from "./codex.ts";
 import { opencodeAdapter } from "./opencode.ts";
 import { scriptAdapter } from "./script.ts";
 
+/** The adapter that an agent's settings name. */
 export function adapterOf(agent: Agent): Adapter {
   switch (agent.adapter) {
     case "claude":

@@ -16,7 +16,7 @@ const lineMax = 8 * 2 ** 20;
 
 export type Row = Record<string, unknown>;
 
-/** A line as an object; null for anything else, half a line of a crash among them. */
+/** Parses a line as an object; null for anything else, half a line of a crash among them. */
 export function parseRow(line: string): Row | null {
   if (line.length > lineMax || !line.trimStart().startsWith("{")) return null;
   try {
@@ -30,8 +30,11 @@ export function parseRow(line: string): Row | null {
 /** The value as an object, an empty one where it is none. */
 export const row = (value: unknown): Row =>
   typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Row) : {};
+/** The value as a list, an empty one where it is none. */
 export const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
+/** The value as text, empty where it is none. */
 export const text = (value: unknown): string => (typeof value === "string" ? value : "");
+/** The value as a count: a number from 0 up to what an event may carry, 0 where it is none. */
 export const number = (value: unknown): number =>
   typeof value === "number" && Number.isFinite(value) && value >= 0 ? Math.min(value, countMax) : 0;
 
@@ -47,12 +50,13 @@ export function said(words: string): Fact[] {
   ];
 }
 
+/** The use of a tool, with what it was called for, cut to what an event may carry. */
 export function tool(name: string, target: string): Fact[] {
   const clean = oneLine(name).slice(0, toolMax);
   return clean ? [{ type: "tool", name: clean, target: oneLine(target).slice(0, targetMax) }] : [];
 }
 
-/** Lines are counted, never told. */
+/** An edit of a file: its lines are counted, never told. */
 export function edit(path: unknown, before: string | null, after: string | null): Fact[] {
   const file = placeOf(path);
   if (!file) return [];
@@ -69,7 +73,7 @@ function plan(items: { text: string; done: boolean }[]): Fact[] {
   return kept.length > 0 ? [{ type: "plan", items: kept }] : [];
 }
 
-/** A list of what is to be done, as most agents have it: `content` and `status`, or other names. */
+/** The list of what is to be done, as most agents have it: `content` and `status`, or other names. */
 export function todos(value: unknown, words = "content", state = "status"): Fact[] {
   return plan(
     list(value).map((one) => {
@@ -79,7 +83,7 @@ export function todos(value: unknown, words = "content", state = "status"): Fact
   );
 }
 
-/** A path as the repository has it. */
+/** The path below the repository of a path in the container. */
 export function placeOf(path: unknown): string {
   return oneLine(text(path))
     .replace(/^\/workspace\//, "")
@@ -122,6 +126,7 @@ export function changedLines(before: string, after: string): { added: number; re
 const linesOf = (value: string): string[] =>
   value === "" ? [] : value.replace(/\n$/, "").split("\n");
 
+/** What an agent has spent beyond `before`, as a fact. */
 export function usage(spent: Spent, before: Spent): Fact {
   const less = (name: keyof Spent) =>
     // One that counts less than before has begun to count anew.
@@ -138,6 +143,7 @@ export function usage(spent: Spent, before: Spent): Fact {
   };
 }
 
+/** The sum of two counts of what was spent. */
 export const plus = (a: Spent, b: Spent): Spent => ({
   inputTokens: a.inputTokens + b.inputTokens,
   cachedTokens: a.cachedTokens + b.cachedTokens,
@@ -145,6 +151,7 @@ export const plus = (a: Spent, b: Spent): Spent => ({
   costMicroUsd: a.costMicroUsd + b.costMicroUsd,
 });
 
+/** What was spent, from counts of tokens and a cost in US dollars. */
 export const spentOf = (input: number, cached: number, output: number, usd: number): Spent => ({
   inputTokens: Math.round(input),
   cachedTokens: Math.round(cached),
@@ -176,13 +183,13 @@ export function refusalCode(status: number | null, words: string): FailureCode |
   return null;
 }
 
-/** It said itself that it failed. */
+/** The problem of an agent that said itself that it failed. */
 export function failedWith(words: string, status: number | null = null): Problem {
   const clean = words.trim().slice(0, problemMax) || "it gave no reason";
   return { code: refusalCode(status, words) ?? "agent_failed", text: clean };
 }
 
-/** It ended without a last word. */
+/** The problem of an agent that ended without a last word. */
 export function endedEarly({ exit, signal }: AgentEnd, lastError: string): Problem {
   const how =
     exit === null ? `the agent was ended by ${signal}` : `the agent ended with exit ${exit}`;

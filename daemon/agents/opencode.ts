@@ -37,7 +37,10 @@ function start({ model, gateway, resume }: Launch): Start {
   };
 }
 
-/** Its settings, also for `opencode acp`: one provider, nothing shared, nothing fetched. */
+/**
+ * OpenCode's settings as its environment, also for `opencode acp`: one provider, nothing shared, nothing
+ * fetched.
+ */
 export function opencodeEnv(model: string | null, gateway: string | null): Record<string, string> {
   const name = model ?? "default";
   const provider = {

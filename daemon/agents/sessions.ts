@@ -43,7 +43,10 @@ type Session = About & { path: string };
 const folderOf = (data: string, pipelineId: string, agent: string): string =>
   join(data, "sessions", `${pipelineId}-${agent}`);
 
-/** An agent's session of a pipeline; null: none here, or of another program under the same name. */
+/**
+ * An agent's session of a pipeline; null: there is none here, or it is another program's under the same
+ * name.
+ */
 export function findSession(
   data: string,
   pipelineId: string,
@@ -61,7 +64,7 @@ export function agentsWithSession(data: string, pipelineId: string): string[] {
     .map((name) => name.slice(pipelineId.length + 1));
 }
 
-/** Takes over what a run left; the one before goes. */
+/** Takes over the session files that a run left at `from`, in place of the agent's earlier session. */
 export async function keepSession(data: string, from: string, about: About) {
   const folder = folderOf(data, about.pipeline, about.agent);
   const fresh = `${from}.kept`;
@@ -74,11 +77,15 @@ export async function keepSession(data: string, from: string, about: About) {
   await rename(fresh, folder);
 }
 
+/** Removes an agent's session of a pipeline; nothing to do when there is none. */
 export async function forgetSession(data: string, pipelineId: string, agent: string) {
   await rm(folderOf(data, pipelineId, agent), { recursive: true, force: true });
 }
 
-/** Those unused for too long, and the oldest beyond what they may take in all. */
+/**
+ * Removes the sessions that were unused for too long, and the oldest beyond what they may take in all.
+ * `now`: milliseconds since 1970.
+ */
 export async function sweepSessions(
   data: string,
   limits: { days: number; diskBytes: number },
@@ -96,7 +103,10 @@ export async function sweepSessions(
   }
 }
 
-/** Writes an archive as it comes; false when it is too large, and then nothing is left of it. */
+/**
+ * Writes an archive of session files as it comes; false when it is too large or cut short, and then nothing
+ * is left of it.
+ */
 export async function receiveSessionFiles(request: IncomingMessage, to: string): Promise<boolean> {
   let bytes = 0;
   // What is too much is read and dropped: who sends it is told, instead of being cut off.

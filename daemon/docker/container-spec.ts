@@ -18,9 +18,10 @@ export type ContainerRequest = {
   pids: number;
 };
 
+/** The name of an attempt's volume, and of its container. */
 export const volumeName = (run: string, attempt: number): string => `trimo-${run}-${attempt}`;
 
-/** What Docker is asked for: pure. */
+/** The request by which Docker creates a container. Pure. */
 export function containerSpec(request: ContainerRequest): ContainerCreateOptions {
   const labels = {
     [runLabel]: request.run,

@@ -22,7 +22,10 @@ export type Credential = {
   refused(used: string): Promise<boolean>;
 };
 
-/** `env:NAME`, `file:PATH` or `command:…`; `heard` is told every key, so that it can be masked. */
+/**
+ * A key that is read where daemon.yml says, `env:NAME`, `file:PATH` or `command:…`, and kept for a while.
+ * `heard` is told every key, so that it can be masked.
+ */
 export function createCredential(
   from: string | undefined,
   env: NodeJS.ProcessEnv,
@@ -91,10 +94,10 @@ async function fetchKey(from: string, env: NodeJS.ProcessEnv): Promise<string> {
 const nameOf = (from: string): string =>
   from.startsWith("command:") ? "what the command printed" : from;
 
-/** `~/` is this user's home. */
+/** The path with `~/` as this user's home. */
 export const homePath = (path: string): string =>
   path.startsWith("~/") ? `${homedir()}${path.slice(1)}` : path;
 
-/** A token of `claude setup-token`, which is sent in another way than a key. */
+/** Whether a key is a token of `claude setup-token`, which is sent in another way than an API key. */
 export const isSubscription = (key: string | null): boolean =>
   key?.startsWith("sk-ant-oat") ?? false;

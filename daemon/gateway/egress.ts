@@ -21,7 +21,7 @@ const connectMsMax = 15_000;
 const idleMsMax = 10 * 60_000;
 const helloBytesMax = 16 * 1024;
 
-/** A CONNECT of the container: to an allowed name, at an address we resolved, as that very name. */
+/** Serves a container's CONNECT: to an allowed name, at an address resolved here, as that very name. */
 export async function tunnelOut(
   rules: Rules,
   target: string,
@@ -50,7 +50,7 @@ export async function tunnelOut(
   join(client, upstream, hello);
 }
 
-/** A plain request in absolute form, `GET http://host/…`: the same rules. */
+/** Serves a container's plain request in absolute form, `GET http://host/…`, by the same rules as CONNECT. */
 export async function forward(
   rules: Rules,
   request: IncomingMessage,
@@ -93,7 +93,10 @@ export async function forward(
 
 type Decision = { host: string; port: number; address: string | null; reason: string };
 
-/** Whether, and at which address: resolved once, so that a second answer cannot point elsewhere. */
+/**
+ * Decides whether a host may be reached, and at which address: it is resolved once, so that a second answer
+ * cannot point elsewhere.
+ */
 export async function decide(rules: Rules, target: string): Promise<Decision> {
   const colon = target.lastIndexOf(":");
   const host = target.slice(0, colon).toLowerCase().replace(/\.$/, "");

@@ -105,7 +105,7 @@ function serve(
   return server;
 }
 
-/** Each connection told once. */
+/** A listener that tells each connection once, and a limited number of them. */
 export function once(tell: (connection: Connection) => void): (connection: Connection) => void {
   const told = new Set<string>();
   return (connection) => {

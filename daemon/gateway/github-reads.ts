@@ -57,6 +57,10 @@ type Answer = {
 
 export type GitHubProxy = ReturnType<typeof createGitHubProxy>;
 
+/**
+ * What `gh` in a container speaks to: reads of its own repository, and comments on its own threads. Nothing
+ * is asked of GitHub yet.
+ */
 export function createGitHubProxy(
   api: string,
   job: Pick<Job, "repository" | "branch" | "issue">,
@@ -80,11 +84,12 @@ export function createGitHubProxy(
   };
 }
 
-/** GitHub's REST API beside its pages: api.github.com, or /api/v3 on a server of one's own. */
+/** The address of GitHub's REST API: api.github.com, or /api/v3 on a server of one's own. */
 export function apiOf(github: string): string {
   return new URL(github).host === "github.com" ? "https://api.github.com" : `${github}/api/v3`;
 }
 
+/** Answers a request of the container's `gh`; refuses what is not a read of its own repository. */
 export async function serveGitHub(
   github: GitHubProxy,
   request: IncomingMessage,

@@ -5,7 +5,7 @@ import type { Message } from "../../app/protocol/renew.ts";
 /** How long an agent's question for more is held open, in milliseconds. */
 const heldMs = 25_000;
 
-/** What people said to a run while it works, for the driver inside to fetch. */
+/** The messages of people to a run while it works, for the driver inside to fetch. */
 export class Messages {
   /** The number of the last one that came from the app; 0: none. */
   received: number;

@@ -10,8 +10,8 @@ type Budget = { tokens: number | null; usd: number | null };
 const tellEveryMs = 1_000;
 
 /**
- * What a run has used up. The gateway counts tokens where the model is reached through it; the agent's
- * own count is taken where it is not. The cost is by daemon.yml's price, else as the agent tells it.
+ * A count of what a run has used up. The gateway counts tokens where the model is reached through it; the
+ * agent's own count is taken where it is not. The cost is by daemon.yml's price, else as the agent tells it.
  */
 export class Meter {
   #spent: Spent;

@@ -10,7 +10,7 @@ export type SessionFiles = {
   to: string;
 };
 
-/** `GET /memory` before the agent starts, `PUT /memory` when it has ended. */
+/** Serves the session files: `GET /session` before the agent starts, `PUT /session` when it has ended. */
 export async function serveSessionFiles(
   sessionFiles: SessionFiles,
   request: IncomingMessage,

@@ -69,7 +69,7 @@ export async function buildBase(engine: Engine, say: Say): Promise<number> {
   return systemClock.now() - startedAt;
 }
 
-/** How this machine gets out, for the steps of a build; the engine forgets them afterwards. */
+/** The build arguments by which a build gets out of this machine; the engine forgets them afterwards. */
 export function proxyArgs(): Record<string, string> {
   const names = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"].flatMap((name) => [
     name,
@@ -173,7 +173,7 @@ async function privateNode(cpu: string, say: Say): Promise<string> {
   return kept;
 }
 
-/** In bytes, with all its layers; null: it is not there. */
+/** An image's size in bytes, with all its layers; null: it is not there. */
 export async function imageSize(engine: Engine, name: string): Promise<number | null> {
   return (await engine.image(name))?.sizeBytes ?? null;
 }

@@ -23,7 +23,11 @@ const outputLinesMax = 40;
 const outputCharactersMax = 2_400;
 const messageCharactersMax = 600;
 
-/** Builds an image; `tell` hears each step. Aborting ends the build; its layers stay as the cache. */
+/**
+ * Builds an image; `tell` hears each step. Aborting ends the build; its layers stay as the cache.
+ *
+ * @throws BuildError when the Dockerfile is at fault; DockerError.
+ */
 export async function buildImage(
   engine: Engine,
   context: Readable,

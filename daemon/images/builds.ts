@@ -47,6 +47,10 @@ type UnderWay = {
   waiting: Set<(line: string) => void>;
 };
 
+/**
+ * The images that repositories have built here from their Dockerfiles: one build at a time, shared by all
+ * who wait for it, swept when unused.
+ */
 export class Builds {
   #parts: Parts;
   #underWay = new Map<string, UnderWay>();

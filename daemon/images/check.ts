@@ -41,6 +41,11 @@ const slackMs = 60_000;
 
 const branch = "trimo/check";
 
+/**
+ * Looks at an image and starts it once as a run would, without an agent; leaves nothing behind.
+ *
+ * @throws Error when the image is not on this machine; DockerError.
+ */
 export async function checkImage(
   engine: Engine,
   image: string,

@@ -40,7 +40,11 @@ function filterOf(text: string | null, dockerfile: string): (path: string) => bo
   return (path) => path === dockerfile || !rules.ignores(path);
 }
 
-/** A folder of this machine. */
+/**
+ * A build's context from a folder of this machine.
+ *
+ * @throws ContextError when there is nothing to build from.
+ */
 export async function folderContext(folder: string, dockerfile: string): Promise<Context> {
   const text = await readFile(join(folder, dockerfile), "utf8").catch(() => {
     throw new ContextError(
@@ -100,7 +104,12 @@ function packFolder(folder: string, files: File[]): Readable {
   return tar as unknown as Readable;
 }
 
-/** A commit of a mirror; nothing is checked out, and no attribute of it changes what is read. */
+/**
+ * A build's context from a commit of a mirror: nothing is checked out, and no attribute of it changes what
+ * is read.
+ *
+ * @throws ContextError when there is nothing to build from.
+ */
 export async function commitContext(
   mirror: string,
   sha: string,

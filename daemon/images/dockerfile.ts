@@ -6,7 +6,7 @@ export type Instruction = { line: number; text: string };
 /** The engine goes on behind one backslash at the end of a line, not behind two. */
 const continued = /(^|[^\\])\\[ \t]*$/;
 
-/** Each instruction with the line it begins on, as the engine counts its steps. */
+/** A Dockerfile's instructions, each with the line that it begins on, as the engine counts its steps. */
 export function instructionsOf(dockerfile: string): Instruction[] {
   const found: Instruction[] = [];
   let open = false;
@@ -40,7 +40,7 @@ type Images = {
   unclear: Instruction[];
 };
 
-/** The images of others that it takes from: FROM, COPY --from and mounts. */
+/** The images of others that a Dockerfile takes from: by FROM, COPY --from and mounts. */
 export function imagesOf(dockerfile: string): Images {
   const all = instructionsOf(dockerfile);
   const unclear: Instruction[] = [];

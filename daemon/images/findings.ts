@@ -33,6 +33,7 @@ export const nothingSeen: Seen = {
   readyMs: null,
 };
 
+/** The findings about an image, by what was seen of it. Pure. */
 export function judge(about: About, seen: Seen, options: CheckOptions): Finding[] {
   if (seen === nothingSeen) return [];
   const findings: Finding[] = [];

@@ -9,7 +9,11 @@ class NoImage extends Error {}
 
 export type About = Awaited<ReturnType<typeof lookAt>>;
 
-/** What can be said without starting it. */
+/**
+ * What can be said of an image without starting it.
+ *
+ * @throws Error when the image is not on this machine; DockerError.
+ */
 export async function lookAt(engine: Engine, image: string) {
   const found = await engine.image(image);
   if (!found)

@@ -59,7 +59,7 @@ export type Probed = {
   agents: { name: string; version: string }[];
 };
 
-/** Null when it did not come to its end. */
+/** What the probe printed, read; null when it did not come to its end. */
 export function readProbe(output: string): Probed | null {
   const rows = output
     .split("\n")

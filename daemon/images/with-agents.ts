@@ -9,13 +9,18 @@ import { folderContext } from "./context.ts";
 /** The agents that `install-agent` of the base knows. */
 export const installable = ["claude", "codex", "opencode", "gemini", "qwen"] as const;
 
-/** `trimo/claude:bookworm`, `trimo/claude-codex:bookworm`. */
+/** The name of the image with these agents: `trimo/claude:bookworm`, `trimo/claude-codex:bookworm`. */
 export const agentImage = (agents: string[]): string =>
   `trimo/${agents.map((agent) => agent.split("@")[0]).join("-")}:bookworm`;
 
 type How = { tag?: string | undefined; platform?: string | undefined; fresh?: boolean };
 
-/** The base with these agents, each with an optional `@VERSION`; its name. */
+/**
+ * Builds the base with these agents, each with an optional `@VERSION`, and gives its name; `say` hears each
+ * step.
+ *
+ * @throws BuildError; DockerError.
+ */
 export async function buildAgentImage(
   engine: Engine,
   agents: string[],

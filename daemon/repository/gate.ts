@@ -20,7 +20,7 @@ const requestMsMax = 10 * 60_000;
 /** Where a gate lies, which branch it serves, and where that goes on to. */
 type Named = { folder: string; branch: string; url: string };
 
-/** Made by hand, without a git process: it is on the way to every run's first instruction. */
+/** Makes a gate by hand, without a git process: it is on the way to every run's first instruction. */
 export async function makeGate({
   mirror,
   sha,
@@ -43,7 +43,7 @@ export async function makeGate({
   return openGate(named);
 }
 
-/** A gate that was made before. */
+/** Opens a gate that was made before. */
 export function openGate(named: Named): Gate {
   return new GitGate(named);
 }
@@ -241,7 +241,7 @@ function backendEnvironment(folder: string, request: IncomingMessage, path: stri
   };
 }
 
-/** A CGI answer: headers, an empty line, the body (RFC 3875). */
+/** Copies a CGI answer to a response: headers, an empty line, the body (RFC 3875). */
 export function copyCgi(output: NodeJS.ReadableStream, response: ServerResponse) {
   let head = Buffer.alloc(0);
   let parsed = false;

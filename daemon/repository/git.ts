@@ -1,6 +1,6 @@
 import { simpleGit } from "simple-git";
 
-/** Git said no; the message is what it printed. */
+/** Git refused; the message is what it printed. */
 export class GitError extends Error {}
 
 /** Longer than this a transfer is stuck. */
@@ -20,8 +20,9 @@ const keptVariables = [
 ];
 
 /**
- * Host git, in folders that no agent can write. Nothing from outside is an argument but what names.ts
- * has validated; the token is in the environment of the one process, never on a command line.
+ * Runs host git in a folder that no agent can write. Nothing from outside is an argument but what names.ts
+ * has validated; the token is in the environment of the one process, never on a command line. What it
+ * returns rejects with GitError.
  */
 export function gitIn(
   folder: string,
@@ -51,7 +52,10 @@ export function gitIn(
   };
 }
 
-/** For a git process of this machine: whom to trust and how to get out, and no hook, helper or file of its own. */
+/**
+ * The environment of a git process of this machine: whom to trust and how to get out, and no hook, helper or
+ * file of its own.
+ */
 export function gitEnvironment(token: string | null): Record<string, string> {
   const settings: [string, string][] = [
     ["core.hooksPath", "/dev/null"],

@@ -96,8 +96,10 @@ export function chooseSession(
 }
 
 /**
- * Everything but the container. `again`: for a restarted daemon, whose container is under way with what
- * it was given; a key that is gone since then ends the run only when it is asked for.
+ * Makes everything of a run that hangs on its agent. `again`: for a restarted daemon, whose container is
+ * under way with what it was given; a key that is gone since then ends the run only when it is asked for.
+ *
+ * @throws PlanError when its key or login cannot be read.
  */
 export async function makeAgentSetup(
   parts: Parts,
@@ -201,6 +203,7 @@ function words(job: Job, plan: Plan, adapter: Adapter, begin: Launch) {
 /** A reader from the beginning, for a container that only saves what a dead one left. */
 export const blankReader = ({ settings }: Plan): Reader => adapterOf(settings).reader(null);
 
+/** Whether the agent of a plan hears messages while it works. */
 export const acceptsMessages = ({ settings }: Plan): boolean => adapterOf(settings).acceptsMessages;
 
 async function keyOf(read: () => Promise<string | null>, again: boolean): Promise<string | null> {
@@ -298,7 +301,10 @@ export async function settleSession(
   });
 }
 
-/** A quota is used up for every agent with the same key at the same service. */
+/**
+ * The quota that is used up: it holds for every agent with the same key at the same service. `resetAt`:
+ * milliseconds since 1970; null: the service does not say.
+ */
 export function quotaOf(config: Config, plan: Plan, resetAt: number | null): Settle["quota"] {
   const { credential, base_url } = plan.settings;
   const same = Object.entries(config.agents).filter(

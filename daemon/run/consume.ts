@@ -28,6 +28,7 @@ export async function consume(
   if (failure) throw (failure as { error: unknown }).error;
 }
 
+/** A stream's bytes, up to 80 MB of them. */
 export async function collected(stream: Readable): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;

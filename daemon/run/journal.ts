@@ -12,7 +12,7 @@ const logTailBytes = 32 * 1024;
 
 const receiptTailChars = 7_900;
 
-/** What root wrote down inside: parsed once, told once. */
+/** The journal that root inside the container writes: each line is parsed once and told once. */
 export class Journal {
   ended = false;
   get began(): boolean {

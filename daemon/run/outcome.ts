@@ -28,6 +28,7 @@ export function died(known: { outOfMemory: boolean; tail: string }): Outcome {
   return { ...blank(), died: true, began: true, outOfMemory, tail };
 }
 
+/** The outcome of a container before anything is known of it. */
 export function blank(): Outcome {
   return {
     agent: null,

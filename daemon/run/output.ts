@@ -17,7 +17,7 @@ const transcriptBytesMax = 300 * 2 ** 20;
 /** Of one line that an adapter is shown; what is longer is only in the transcript. */
 const lineMax = 8 * 2 ** 20;
 
-/** The agent's output: to the transcript, and through the adapter's reader to events. */
+/** The agent's output: kept in the transcript, and made events by the adapter's reader. */
 export class Output {
   offset: number;
   /** All of it has been read. */

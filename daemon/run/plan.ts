@@ -16,7 +16,7 @@ import { baseImage } from "../images/base.ts";
 import type { Fetched } from "../repository/repositories.ts";
 import type { Plan } from "./run-record.ts";
 
-/** Why a run cannot be what was asked for. */
+/** A run cannot be what was asked for; `code` says why, the message what to do. */
 export class PlanError extends Error {
   readonly code: FailureCode;
   constructor(code: FailureCode, detail: string) {
@@ -25,7 +25,12 @@ export class PlanError extends Error {
   }
 }
 
-/** Asked before anything is fetched: the app may be wrong, or not ours any more. */
+/**
+ * Refuses a repository that this machine does not serve, before anything is fetched: the app may be wrong,
+ * or not ours any more.
+ *
+ * @throws PlanError
+ */
 export function refuseForeign(config: Config, repository: string) {
   if (isServed(repository, config.repositories)) return;
   throw new PlanError(
@@ -34,13 +39,22 @@ export function refuseForeign(config: Config, repository: string) {
   );
 }
 
-/** Whatever the app says: on the default branch lies the trimo.yml that is believed. */
+/**
+ * Refuses to work on the default branch, whatever the app says: on it lies the trimo.yml that is believed.
+ *
+ * @throws PlanError
+ */
 export function refuseDefaultBranch(job: Job, fetched: Fetched) {
   if (fetched.defaultBranch !== null && job.branch !== fetched.defaultBranch) return;
   throw new PlanError("push_refused", `${job.branch} is the default branch; no run works on it.`);
 }
 
-/** Job, daemon.yml and the default branch's trimo.yml → what this machine will do. */
+/**
+ * Makes the plan of what this machine will do, from job, daemon.yml and the default branch's trimo.yml; a
+ * repository never gets more than the machine allows.
+ *
+ * @throws PlanError when that cannot be done.
+ */
 export function makePlan(
   config: Config,
   job: Job,

@@ -9,7 +9,7 @@ import type { Ending } from "./verdict.ts";
 /** The run was cancelled before it began. */
 export class Cancelled extends Error {}
 
-/** Why a run could not begin, as its end. Pure. */
+/** The end of a run that could not begin, by what went wrong. Pure. */
 export function refusalOf(error: unknown): Ending {
   if (error instanceof Cancelled) return { outcome: "cancelled", failure: null };
   const detail = error instanceof Error ? error.message : String(error);

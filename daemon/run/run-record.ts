@@ -177,7 +177,7 @@ type Found = {
   unreadable: boolean;
 };
 
-/** Every run this machine has in hand, with its folder; folders without a record never began. */
+/** Reads the record of every run that this machine has in hand; a folder without one never began. */
 export function readRecords(disk: Disk, data: string): Found[] {
   const runs = join(data, "runs");
   return disk.list(runs).map((name) => {

@@ -9,7 +9,7 @@ const outputBytesMax = 64 * 2 ** 20;
 /** What is kept free of the engine's disk, in bytes: below it no run begins, and who fills it is ended. */
 export const reserveBytes = 2 ** 30;
 
-/** What the container is handed on its stdin. `forge`: GitHub's host, for the author's address. */
+/** The task that a container is handed on its stdin. `forge`: GitHub's host, for the author's address. */
 export function taskOf(job: Job, plan: Plan, agent: AgentSetup["task"], forge: string): Task {
   return {
     mode: "run",
@@ -36,7 +36,7 @@ export function taskOf(job: Job, plan: Plan, agent: AgentSetup["task"], forge: s
   };
 }
 
-/** What Docker is asked for; `identity`: this daemon's mark on its containers. */
+/** The request for a run's container; `identity`: this daemon's mark on its containers. */
 export function containerRequestOf(job: Job, plan: Plan, identity: string): ContainerRequest {
   const { image, cpus, memoryBytes, pids } = plan;
   const { run, attempt } = job;

@@ -4,7 +4,7 @@ import type { Refusal } from "../../app/protocol/refusal.ts";
 import type { TokenPurpose } from "../../app/protocol/token.ts";
 import type { up } from "../../app/protocol/up.ts";
 
-/** The app did not do what was asked. */
+/** The app did not do what was asked; `passing`: it may do so when asked again. */
 export class ServerError extends Error {
   /** `unreachable` when no answer came, `broken` when it is not understood, else what the app said. */
   readonly code: Refusal["code"] | "unreachable" | "broken";

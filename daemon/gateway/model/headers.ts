@@ -7,6 +7,7 @@ const kept =
 const keptBack =
   /^(?:set-cookie|connection|keep-alive|transfer-encoding|trailer|upgrade|proxy-.*|alt-svc|openai-organization)$/;
 
+/** The headers for the model's service: those of the agent that are allowed, with the machine's key. */
 export function headersFor(
   api: Api,
   request: IncomingMessage,
@@ -29,6 +30,7 @@ export function headersFor(
 }
 const oauthBeta = "oauth-2025-04-20";
 
+/** The headers of the service's answer that the agent gets. */
 export function headersBack(headers: Record<string, string | string[] | undefined>) {
   return Object.fromEntries(
     Object.entries(headers).filter(

@@ -11,7 +11,7 @@ const failuresMax = 20;
 /** A limit that ends sooner is left to the agent's own patience. */
 const soonMs = 60_000;
 
-/** One more failure of the same kind in a row; so many, or of such a kind, that the agent is ended. */
+/** Counts one more failure in a row; so many, or one of such a kind, end the agent. */
 export function failed(model: Model, generates: boolean, limit: LimitHit) {
   // That a service lists no models, or counts no tokens, is nothing to end a run for.
   if (!generates && limit.code !== "credential_refused") return;
@@ -36,6 +36,7 @@ function isHopeless(
   return count >= failuresMax || (count >= patientMin && now - since > patienceMs);
 }
 
+/** Ends the agent for want of its model: `limitHit` hears of it, once. */
 export function end(model: Model, limit: LimitHit) {
   if (model.ended) return;
   model.ended = limit;

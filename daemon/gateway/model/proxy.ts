@@ -15,6 +15,7 @@ const errorBytesMax = 64 * 1024;
 const requestBytesMax = 64 * 2 ** 20;
 const problemMax = 300;
 
+/** Passes an agent's request on to its one model with the machine's key, and the answer back as it comes. */
 export async function serveModel(model: Model, request: IncomingMessage, response: ServerResponse) {
   const { settings, on } = model;
   const url = new URL(request.url ?? "/", "http://gateway");

@@ -28,6 +28,7 @@ const defaultBase: Record<Api, string> = {
   openai: "https://api.openai.com/v1",
   gemini: "https://generativelanguage.googleapis.com",
 };
+/** The address of a kind of service, daemon.yml's or the usual one, without a slash at its end. */
 export const baseUrlOf = (api: Api, own: string | undefined): string =>
   (own ?? defaultBase[api]).replace(/\/+$/, "");
 
@@ -35,7 +36,9 @@ export const baseUrlOf = (api: Api, own: string | undefined): string =>
 export const isGenerating = (path: string): boolean =>
   /\/(messages|responses|completions)$|enerateContent$/.test(path);
 
-/** A base URL of OpenAI's kind ends with its /v1. */
+/**
+ * The address at the service of a path below the gateway's; a base URL of OpenAI's kind ends with its /v1.
+ */
 export function target(
   { api, baseUrl }: ModelSettings,
   path: string,

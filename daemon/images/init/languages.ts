@@ -22,6 +22,7 @@ const blank = { packages: [], dockerfile: "", context: [], environment: {}, file
 const defaultNode = "22";
 const debianGo = [1, 19];
 
+/** The languages that a project is written in, with what each needs in the image. */
 export function languagesOf(project: Project): Language[] {
   return [node(project), python(project), go(project), ruby(project)].filter((one) => one !== null);
 }

@@ -15,6 +15,7 @@ type InitPlan = {
   missing: string[];
 };
 
+/** The Dockerfile and preboot of a project, and the reasons for each part. Pure. */
 export function planImage(project: Project): InitPlan {
   const languages = languagesOf(project);
   const services = sortServices(project.services);

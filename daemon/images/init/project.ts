@@ -53,6 +53,7 @@ const composeNames = [
   ".devcontainer/compose.yaml",
 ];
 
+/** Reads what a folder says of its project: manifests, versions, compose files. Nothing is run. */
 export function readProject(folder: string): Project {
   const unread: string[] = [];
   const has = (path: string) => existsSync(join(folder, path));

@@ -168,7 +168,7 @@ export type Sorted = {
   notCarried: { name: string; why: string }[];
 };
 
-/** Each service of a compose file: carried into the image, or named with the reason why not. */
+/** Sorts the services of a compose file: each is carried into the image, or named with the reason why not. */
 export function sortServices(services: ComposeService[]): Sorted {
   const sorted: Sorted = { carried: [], notCarried: [] };
   for (const service of services) {
