@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import type { Clock } from "../../app/protocol/clock.ts";
+import { RunningState } from "../../app/protocol/running-state.ts";
 import { matchesAny } from "../../app/protocol/pattern.ts";
 import { bytesOf, type Config } from "../config.ts";
 import type { Disk } from "../disk.ts";
@@ -280,20 +281,20 @@ const roomBytesMin = 2 ** 30;
 /** Aborts when the engine's disk is nearly full: a step may write what it likes. */
 function watchRoom({ engine, disk, clock }: Parts) {
   const full = new AbortController();
-  const done = new AbortController();
+  const state = new RunningState(clock);
   const look = async () => {
     const folder = await engine.folder();
-    while (!done.signal.aborted) {
+    while (state.running) {
       const free = await disk.free(folder);
       if (free === null) return;
       if (free < roomBytesMin)
         full.abort(new DockerError("disk_full", "the engine's disk is nearly full: no space left"));
-      await clock.sleep(roomEveryMs, done.signal);
+      await state.sleep(roomEveryMs);
     }
   };
   // What cannot be looked at ends no build; the step that fills the disk fails by itself.
   look().catch(() => {});
-  return { signal: full.signal, close: () => done.abort() };
+  return { signal: full.signal, close: () => state.stop() };
 }
 
 /** What a build may take where daemon.yml does not say. */

@@ -1,7 +1,7 @@
 import { createParser } from "eventsource-parser";
 import type { Logger } from "pino";
 import type { Hello, HelloAnswer } from "../../app/protocol/hello.ts";
-import type { RunningState } from "../../app/protocol/running-state.ts";
+import { RunningState } from "../../app/protocol/running-state.ts";
 import { StreamMessage } from "../../app/protocol/stream.ts";
 import { type Server, ServerError } from "./client.ts";
 
@@ -49,14 +49,13 @@ export async function keepConnection({ server, listener, log }: Parts, state: Ru
 
 async function listen(server: Server, listener: Listener, state: RunningState) {
   const { clock } = state;
-  const silent = new AbortController();
-  const signal = AbortSignal.any([state.signal, silent.signal]);
-  const response = await server.stream(signal);
+  const hearing = new RunningState(clock, state.signal);
+  const response = await server.stream(hearing.signal);
   let heardAt = clock.now();
   const watch = async () => {
-    while (!signal.aborted) {
-      await clock.sleep(lookEveryMs, signal);
-      if (clock.now() - heardAt > silenceMsMax) silent.abort();
+    while (hearing.running) {
+      await hearing.sleep(lookEveryMs);
+      if (clock.now() - heardAt > silenceMsMax) hearing.stop();
     }
   };
   const watching = watch();
@@ -76,7 +75,7 @@ async function listen(server: Server, listener: Listener, state: RunningState) {
     if (!state.running) return;
     throw new ServerError("unreachable", `the stream broke: ${String(error)}`);
   } finally {
-    silent.abort();
+    hearing.stop();
     await watching;
   }
 }
