@@ -73,7 +73,7 @@ export const Agent = z.discriminatedUnion("adapter", [
     command,
     api: api.optional(),
     /** What it remembers by, below its home. */
-    memory: z.array(below).max(20).optional(),
+    session_files: z.array(below).max(20).optional(),
     ...common,
   }),
   z.strictObject({
@@ -81,7 +81,7 @@ export const Agent = z.discriminatedUnion("adapter", [
     /** The command line, run in a login shell's environment inside the container. */
     command,
     api: api.optional(),
-    memory: z.array(below).max(20).default([]),
+    session_files: z.array(below).max(20).default([]),
     lines: z.array(RuleShape).max(50).default([]),
     ...common,
   }),

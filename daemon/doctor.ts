@@ -18,7 +18,7 @@ import { Builds } from "./images/builds.ts";
 import { copyCgi } from "./repository/gate.ts";
 import { gitEnvironment, gitIn } from "./repository/git.ts";
 import { GitRepositories } from "./repository/git-repositories.ts";
-import { removeContainerAndVolume } from "./run/archive.ts";
+import { removeContainerAndVolume } from "./run/clean-up.ts";
 import { runJob } from "./run/job.ts";
 import type { Server } from "./server/client.ts";
 
@@ -68,7 +68,11 @@ export async function proveAgent(
   const cancel = new AbortController();
   signal.addEventListener("abort", () => cancel.abort(), { once: true });
   const job = jobFor(agent, prompt, forge.sha);
-  const wishes = { cancel, leave: new AbortController().signal, onMessage: new Set<() => void>() };
+  const controls = {
+    cancel,
+    leave: new AbortController().signal,
+    onMessage: new Set<() => void>(),
+  };
   try {
     await mkdir(own.data, { recursive: true, mode: 0o700 });
     const parts = {
@@ -83,7 +87,7 @@ export async function proveAgent(
       identity: `doctor-${process.pid}`,
     };
     const builds = new Builds(parts);
-    await runJob({ ...parts, builds }, job, wishes, null, "run");
+    await runJob({ ...parts, builds }, job, controls, null, "run");
     const settled = end as Settle | null;
     const commits = seen.flatMap((event) => (event.type === "commit" ? [event] : []));
     const transcript = await readTranscript(own.data, job);
@@ -121,7 +125,7 @@ function jobFor(agent: string, prompt: string, sha: string): Job {
   };
 }
 
-/** The app's door, in this process. */
+/** The daemons' API, in this process. */
 function appOf(take: (event: Event) => void, settled: (end: Settle) => void): Server {
   const never = () => Promise.reject(new Error("a tiny run does not ask for this"));
   let known = 0;

@@ -303,3 +303,26 @@ test("the app's sentences for people stand in view/, those for an agent in promp
     .map(({ at, text: words }) => `${at} ${words}`);
   expect(elsewhere).toEqual([]);
 });
+
+test("every exported function and class of app, daemon and images says what it is", () => {
+  const silent = [...within("app"), ...within("daemon"), ...within("images")].flatMap((file) => {
+    const source = ts.createSourceFile(file, text.get(file) ?? "", ts.ScriptTarget.Latest, true);
+    return source.statements.filter(isExportedCode).flatMap((statement) => {
+      const { line } = source.getLineAndCharacterOfPosition(statement.getStart());
+      return ts.getJSDocCommentsAndTags(statement).length > 0 ? [] : [`${file}:${line + 1}`];
+    });
+  });
+  expect(silent).toEqual([]);
+});
+
+function isExportedCode(node: ts.Statement): boolean {
+  const isCode =
+    ts.isFunctionDeclaration(node) ||
+    ts.isClassDeclaration(node) ||
+    (ts.isVariableStatement(node) &&
+      node.declarationList.declarations.some(
+        ({ initializer }) => initializer !== undefined && ts.isArrowFunction(initializer),
+      ));
+  if (!isCode || !ts.canHaveModifiers(node)) return false;
+  return (ts.getModifiers(node) ?? []).some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword);
+}

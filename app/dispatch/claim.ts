@@ -8,7 +8,7 @@ import { findPipeline, type Pipeline } from "../state/pipeline.ts";
 import { findRun, liveStates, move, type Run, requestPositions } from "../state/run.ts";
 import { pipelines, runs } from "../state/schema.ts";
 import { agentNow, suits } from "./match.ts";
-import { mayStart, queueOrder } from "./queue.ts";
+import { isClaimable, queueOrder } from "./queue-order.ts";
 
 /** The most queued runs looked at together: those a daemon does not serve are passed over. */
 const lookedAtMax = 500;
@@ -108,7 +108,7 @@ async function claimable(tx: Tx, from: number) {
     .select({ run: runs, pipeline: pipelines })
     .from(runs)
     .innerJoin(pipelines, sql`${pipelines.id} = ${runs.pipelineId}`)
-    .where(mayStart)
+    .where(isClaimable)
     .orderBy(queueOrder)
     .limit(lookedAtMax)
     .offset(from);

@@ -8,7 +8,7 @@ import { liveStates, openStates, type Run } from "../state/run.ts";
 import { pipelines, runs } from "../state/schema.ts";
 import { stateOfWorkspace } from "../state/workspace.ts";
 import { agentNow, suits } from "./match.ts";
-import { inQueue, isBefore } from "./queue.ts";
+import { inQueue, isBefore } from "./queue-order.ts";
 
 /** The most past runs that an estimate is made of. */
 const pastMax = 20;

@@ -4,10 +4,10 @@ import type { Button, Issue, Repository, Sender, Spot } from "./objects.ts";
 // handler of intents/ takes each. Times are in milliseconds since 1970; null where GitHub does not say.
 
 /** Where something happened, and who did it. */
-type Place = { workspace: number; repository: Repository; sender: Sender };
+type Source = { workspace: number; repository: Repository; sender: Sender };
 
 /** A label was put on an issue or pull request, or taken off. */
-export type LabelEvent = Place & {
+export type LabelEvent = Source & {
   type: "labeled" | "unlabeled";
   issue: Issue;
   label: string;
@@ -15,7 +15,7 @@ export type LabelEvent = Place & {
 };
 
 /** Somebody wrote a comment or a review. */
-export type CommentEvent = Place & {
+export type CommentEvent = Source & {
   type: "comment";
   /** `comment` under an issue or pull request, at a `line` of a diff, or a `review` as a whole. */
   where: "comment" | "line" | "review";
@@ -29,7 +29,7 @@ export type CommentEvent = Place & {
 };
 
 /** A button or *Re-run* at a check of Trimo's was pressed. */
-export type ButtonEvent = Place & {
+export type ButtonEvent = Source & {
   type: "button";
   button: Button;
   /** The run whose check it is; null: all checks of the commit. */
@@ -38,7 +38,7 @@ export type ButtonEvent = Place & {
 };
 
 /** All checks of another app on a commit have ended. */
-export type CiEvent = Place & {
+export type CiEvent = Source & {
   type: "ci";
   sha: string;
   branch: string;
@@ -47,7 +47,7 @@ export type CiEvent = Place & {
 };
 
 /** A pull request was closed, merged or not, or opened again. */
-export type PullEndEvent = Place & {
+export type PullEndEvent = Source & {
   type: "pull_closed" | "pull_reopened";
   pull: number;
   merged: boolean;
@@ -55,7 +55,7 @@ export type PullEndEvent = Place & {
 };
 
 /** A pull request was opened, or has new commits. */
-export type PullChangeEvent = Place & {
+export type PullChangeEvent = Source & {
   type: "pull_changed";
   pull: number;
   sha: string;
@@ -67,7 +67,7 @@ export type PullChangeEvent = Place & {
 };
 
 /** Commits were pushed to a branch, or it was deleted. */
-export type PushEvent = Place & {
+export type PushEvent = Source & {
   type: "push";
   branch: string;
   /** Null: the branch was deleted. */
@@ -77,14 +77,14 @@ export type PushEvent = Place & {
 };
 
 /** An issue is gone from its repository. */
-export type IssueGoneEvent = Place & {
+export type IssueGoneEvent = Source & {
   type: "issue_gone";
   issue: Issue;
   change: "deleted" | "transferred";
 };
 
 /** A repository has another name or owner, or is gone. */
-export type RepositoryEvent = Place & {
+export type RepositoryEvent = Source & {
   type: "repository";
   change: "renamed" | "transferred" | "archived" | "deleted";
 };

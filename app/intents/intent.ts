@@ -4,9 +4,9 @@ import type { Permissions } from "../github/permission.ts";
 import type { Clock } from "../protocol/clock.ts";
 import type { Database, Tx } from "../state/database.ts";
 import { addIntent, type Intent, intentsSince, isKnownIntent } from "../state/intent.ts";
+import type { IntentRequest } from "../state/intent-request.ts";
 import type { Reply } from "../state/reply.ts";
 import { request, requestOnce } from "../state/report.ts";
-import type { IntentRequest } from "../state/request.ts";
 import type { Run } from "../state/run.ts";
 
 /** What every handler of an event needs. */

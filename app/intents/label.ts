@@ -10,7 +10,7 @@ import { answerMistakes } from "./mistakes.ts";
 import { bareRequest, expedited, requestRun } from "./request-run.ts";
 import { issuePrompt } from "./spoken.ts";
 
-/** A label was put on or taken off: a run is started, or the queue is steered. */
+/** A label was put on or taken off: a run is enqueued, or its pipeline held or expedited. */
 export async function label(parts: Parts, guid: string, event: LabelEvent) {
   if (isBot(event.sender)) return;
   const name = event.label.toLowerCase();

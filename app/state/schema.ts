@@ -10,9 +10,9 @@ import {
 import type { Stage } from "../protocol/event.ts";
 import type { FailureCode } from "../protocol/failure.ts";
 import type { Cause } from "./cause.ts";
+import type { IntentRequest } from "./intent-request.ts";
 import type { Origin } from "./origin.ts";
 import type { Reply } from "./reply.ts";
-import type { IntentRequest } from "./request.ts";
 
 // Every time is in milliseconds since 1970. The file named over each table is the only one that writes it.
 

@@ -18,7 +18,7 @@ import { opencodeEnv } from "./opencode.ts";
  */
 export function acpAdapter(
   command: string[],
-  memory: string[] | undefined,
+  sessionFiles: string[] | undefined,
   modelEnv: (launch: Launch) => Record<string, string>,
 ): Adapter {
   const start = (launch: Launch): Start => ({
@@ -28,11 +28,17 @@ export function acpAdapter(
       ...(command[0] === "opencode" ? opencodeEnv(launch.model, launch.gateway) : {}),
     },
   });
-  return { start, reader, memory: memory ?? usualMemory, acceptsMessages: true, login: null };
+  return {
+    start,
+    reader,
+    sessionFiles: sessionFiles ?? usualSessionFiles,
+    acceptsMessages: true,
+    login: null,
+  };
 }
 
 /** Where Gemini, Qwen and opencode keep their sessions. */
-const usualMemory = [
+const usualSessionFiles = [
   ".gemini/tmp",
   ".gemini/projects.json",
   ".qwen/projects",

@@ -55,7 +55,7 @@ export type Adapter = {
   /** `resumed`: what the session had spent when this run goes on with it; null: it begins one. */
   reader(resumed: Spent | null): Reader;
   /** What the agent remembers by, below its home. */
-  memory: string[];
+  sessionFiles: string[];
   /** Takes messages while it works. */
   acceptsMessages: boolean;
   /** Where a login of its own would lie, below its home; null: it has none. */

@@ -16,9 +16,11 @@ export function adapterOf(agent: Agent): Adapter {
     case "opencode":
       return opencodeAdapter;
     case "acp":
-      return acpAdapter(agent.command, agent.memory, (launch) => modelEnv(agent.api, launch));
+      return acpAdapter(agent.command, agent.session_files, (launch) =>
+        modelEnv(agent.api, launch),
+      );
     case "script":
-      return scriptAdapter(agent.command, agent.lines, agent.memory, (launch) =>
+      return scriptAdapter(agent.command, agent.lines, agent.session_files, (launch) =>
         modelEnv(agent.api, launch),
       );
   }

@@ -18,7 +18,7 @@ import * as tell from "./facts.ts";
 export const claudeAdapter: Adapter = {
   start,
   reader,
-  memory: [".claude/projects"],
+  sessionFiles: [".claude/projects"],
   acceptsMessages: true,
   login: loginPlaces.claude,
 };

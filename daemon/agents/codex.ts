@@ -16,7 +16,7 @@ import * as tell from "./facts.ts";
 export const codexAdapter: Adapter = {
   start,
   reader,
-  memory: [".codex/sessions"],
+  sessionFiles: [".codex/sessions"],
   acceptsMessages: false,
   login: loginPlaces.codex,
 };

@@ -16,7 +16,7 @@ import * as tell from "./facts.ts";
 export const opencodeAdapter: Adapter = {
   start,
   reader,
-  memory: ["opencode.db", "opencode.db-wal", "opencode.db-shm", "storage"].map(
+  sessionFiles: ["opencode.db", "opencode.db-wal", "opencode.db-shm", "storage"].map(
     (name) => `.local/share/opencode/${name}`,
   ),
   acceptsMessages: false,

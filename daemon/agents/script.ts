@@ -37,13 +37,13 @@ type Rule = {
 export function scriptAdapter(
   command: string[],
   rules: Rule[],
-  memory: string[],
+  sessionFiles: string[],
   modelEnv: (launch: Launch) => Record<string, string>,
 ): Adapter {
   return {
     start: (launch) => ({ command, env: modelEnv(launch) }),
-    reader: () => reader(rules, memory.length > 0),
-    memory,
+    reader: () => reader(rules, sessionFiles.length > 0),
+    sessionFiles,
     acceptsMessages: false,
     login: null,
   };

@@ -18,8 +18,8 @@ import { z } from "zod";
 // the agent's own user.
 
 /** Of one session. */
-export const memoryBytesMax = 128 * 2 ** 20;
-const archive = "memory.tar";
+export const sessionBytesMax = 128 * 2 ** 20;
+const archive = "session.tar";
 
 const About = z.object({
   pipeline: z.string(),
@@ -113,12 +113,12 @@ export async function receiveSessionFiles(request: IncomingMessage, to: string):
   const limit = new Transform({
     transform(chunk: Buffer, _, done) {
       bytes += chunk.length;
-      done(null, bytes > memoryBytesMax ? Buffer.alloc(0) : chunk);
+      done(null, bytes > sessionBytesMax ? Buffer.alloc(0) : chunk);
     },
   });
   try {
     await pipeline(request, limit, createWriteStream(`${to}.new`, { mode: 0o600 }));
-    if (bytes > memoryBytesMax) throw new Error("too large");
+    if (bytes > sessionBytesMax) throw new Error("too large");
     await rename(`${to}.new`, to);
     return true;
   } catch {

@@ -10,7 +10,7 @@ export type Rules = {
   mode: "locked" | "default" | "open";
   /** The machine's own list: these may lie in the private network. */
   machine: string[];
-  /** The repository's wishes: never in a private network. */
+  /** What the repository asks for: never in a private network. */
   repository: string[];
   /** The forge's host: reached through the gate only. */
   forge: string;

@@ -81,8 +81,8 @@ function serve(
     const url = request.url ?? "";
     if (model && url.startsWith("/model/"))
       return void serveModel(model, request, response).catch(() => response.destroy());
-    if (url.startsWith("/tell")) return messages.serve(request, response);
-    if (sessionFiles && url === "/memory")
+    if (url.startsWith("/messages")) return messages.serve(request, response);
+    if (sessionFiles && url === "/session")
       return void serveSessionFiles(sessionFiles, request, response).catch(() =>
         response.destroy(),
       );

@@ -33,7 +33,7 @@ export class Messages {
     for (const wake of [...this.#waiting]) wake();
   }
 
-  /** Answers `GET /tell?after=N`: the next message as JSON, or 204 after a while. */
+  /** Answers `GET /messages?after=N`: the next message as JSON, or 204 after a while. */
   serve(request: IncomingMessage, response: ServerResponse) {
     const after = Number(new URL(request.url ?? "/", "http://gateway").searchParams.get("after"));
     const over = new AbortController();

@@ -27,7 +27,7 @@ const run = promisify(execFile);
 export const baseImage = "trimo/base:bookworm";
 /** The label that says which version of the contract an image follows. */
 export const contractLabel = "dev.trimo.contract";
-export const contractVersion = "2";
+export const contractVersion = "3";
 export const sourceLabel = "dev.trimo.source";
 /** The private Node of the images, from npm's `node-linux-*` packages; never on the project's PATH. */
 const nodeVersion = "24.9.0";

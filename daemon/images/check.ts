@@ -157,7 +157,7 @@ function taskOf(base: string, { prebootSeconds }: CheckOptions): Task {
     prompt: "Look around.",
     command: ["bash", "-c", probe],
     fresh: null,
-    memory: { key: "", restore: false, paths: [] },
+    session: { key: "", restore: false, paths: [] },
     files: [],
     verify: [],
     author: { name: "Trimo", email: "trimo@localhost" },

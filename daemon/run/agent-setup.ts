@@ -50,7 +50,7 @@ export type AgentSetup = {
     forget(): void;
   };
   /** Of a task, what the agent's kind decides. */
-  task: Pick<Task, "prompt" | "command" | "fresh" | "memory" | "files">;
+  task: Pick<Task, "prompt" | "command" | "fresh" | "session" | "files">;
 };
 
 type Parts = {
@@ -119,7 +119,7 @@ export async function makeAgentSetup(
   const from = launch.resume
     ? (findSession(config.data, job.pipeline, plan.agent, settings.adapter)?.path ?? null)
     : null;
-  const sessionFiles = { key: launch.memoryKey, from, to: join(folder, "memory.tar") };
+  const sessionFiles = { key: launch.sessionKey, from, to: join(folder, "session.tar") };
   const begin: Launch = {
     name: plan.agent,
     model: settings.model ?? null,
@@ -137,7 +137,11 @@ export async function makeAgentSetup(
     reader: forgettable(adapter, launch.resume ? launch.spentBefore : null),
     task: {
       ...words(job, plan, adapter, begin),
-      memory: { key: sessionFiles.key, restore: launch.resume !== null, paths: adapter.memory },
+      session: {
+        key: sessionFiles.key,
+        restore: launch.resume !== null,
+        paths: adapter.sessionFiles,
+      },
       files,
     },
   };

@@ -20,7 +20,7 @@ import type { Server } from "../server/client.ts";
 import { Outbox } from "../server/outbox.ts";
 import { tokenKeeper } from "../server/token.ts";
 import { RecordFile, type RunRecord, runFolder } from "./run-record.ts";
-import { Signals, type Wishes } from "./signals.ts";
+import { type Controls, Signals } from "./signals.ts";
 
 /** The daemon's parts that its runs share. */
 export type Parts = {
@@ -62,14 +62,14 @@ export type Attempt = Readonly<{
 export function openAttempt(
   { config, disk, server, clock, log }: Parts,
   job: Job,
-  wishes: Wishes,
+  controls: Controls,
   before: RunRecord | null,
 ): Attempt {
   const folder = runFolder(config.data, job.run, job.attempt);
   const record = before
     ? RecordFile.known(disk, folder, before)
     : RecordFile.create(disk, folder, job);
-  const signals = new Signals(wishes);
+  const signals = new Signals(controls);
   const secrets = new Set([config.token, ...proxySecrets()]);
   const outbox = new Outbox(join(folder, "outbox.jsonl"), { disk, clock, log });
   const asking = { server, clock, secrets, signal: signals.over };

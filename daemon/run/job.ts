@@ -5,8 +5,8 @@ import { nothingSpent } from "../agents/adapter.ts";
 import { Pusher } from "../repository/pusher.ts";
 import { keepLease } from "../server/lease.ts";
 import { quotaOf, settleSession } from "./agent-setup.ts";
-import { keepGate, keptPath, removeContainerAndVolume, removeRunFolder } from "./archive.ts";
 import { type Attempt, openAttempt, type Parts } from "./attempt.ts";
+import { keepGate, keptPath, removeContainerAndVolume, removeRunFolder } from "./clean-up.ts";
 import { follow } from "./follow.ts";
 import { died, type Outcome } from "./outcome.ts";
 import { type Prepared, prepare, reattach } from "./prepare.ts";
@@ -14,13 +14,13 @@ import { Cancelled, isDockerAway, refusalOf } from "./refusal.ts";
 import { rescue } from "./rescue.ts";
 import type { Plan, RunRecord } from "./run-record.ts";
 import { closeWith, nothingPushed, settle } from "./settle.ts";
-import type { Wishes } from "./signals.ts";
+import type { Controls } from "./signals.ts";
 import { agentProblem, verdictOf } from "./verdict.ts";
 import type { Watched } from "./watched.ts";
 
 // One attempt of a run, from its lease to its end:
 //
-//   prepare ─▶ follow ─▶ (rescue) ─▶ push ─▶ verdict ─▶ settle ─▶ archive
+//   prepare ─▶ follow ─▶ (rescue) ─▶ push ─▶ verdict ─▶ container gone ─▶ settle ─▶ folder gone
 //      │ cannot be done                         ▲
 //      └────────────── refusal ─────────────────┘
 //
@@ -49,13 +49,13 @@ export type Mode = "run" | "rescue" | "keep";
 export async function runJob(
   parts: Parts,
   job: Job,
-  wishes: Wishes,
+  controls: Controls,
   before: RunRecord | null,
   mode: Mode,
 ) {
-  if (wishes.leave.aborted) return;
-  const attempt = openAttempt(parts, job, wishes, before);
-  const loops = beginLoops(parts, attempt, mode, wishes);
+  if (controls.leave.aborted) return;
+  const attempt = openAttempt(parts, job, controls, before);
+  const loops = beginLoops(parts, attempt, mode, controls);
   try {
     const end = attempt.record.current.end ?? (await execute(parts, attempt, mode));
     if (end) await finish(parts, attempt, mode, end);
@@ -70,7 +70,7 @@ function beginLoops(
   { server, clock, log }: Parts,
   { job, outbox, messages, signals }: Attempt,
   mode: Mode,
-  { cancel, onMessage }: Wishes,
+  { cancel, onMessage }: Controls,
 ): Promise<void>[] {
   if (mode === "keep") return [];
   const { run, attempt, leaseMs } = job;
@@ -262,7 +262,7 @@ async function keepSession(
   outcome: Outcome,
 ) {
   // One that was ended says nothing about its session.
-  const ended = outcome.agent?.cut || signals.cancel.aborted || record.current.limitHit;
+  const ended = outcome.agent?.stopReason || signals.cancel.aborted || record.current.limitHit;
   const problem = outcome.agent && !ended ? outcome.agentProblem : null;
   try {
     await settleSession({ config, job, folder, outbox, secrets, clock }, plan, agent, problem);

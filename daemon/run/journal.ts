@@ -1,8 +1,9 @@
 import type { Fact } from "../../app/protocol/event.ts";
 import { type Line as JournalLine, places } from "../../images/base/task.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { cleanEnd, LineReader, redact } from "../redact.ts";
+import { cleanEnd, redact } from "../redact.ts";
 import { collected, consume } from "./consume.ts";
+import { LineReader } from "./line-reader.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Plan } from "./run-record.ts";
 import { tailChars, type Watched } from "./watched.ts";
@@ -74,7 +75,7 @@ export class Journal {
       case "notice":
         if (fresh) outbox.add({ type: "notice", text: line.text }, mark);
         break;
-      case "memory":
+      case "session":
         if (!fresh) break;
         outbox.add(sessionFact(this.#watched.plan, line.restored, line.why), mark);
         if (!line.restored) this.#watched.onSessionLost();
@@ -86,7 +87,7 @@ export class Journal {
         break;
       }
       case "agent":
-        outcome.agent = { exit: line.exit, signal: line.signal, cut: line.cut };
+        outcome.agent = { exit: line.exit, signal: line.signal, stopReason: line.stopReason };
         break;
       case "receipt": {
         const { index, command, exit, durationMs } = line;

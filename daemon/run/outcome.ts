@@ -7,7 +7,7 @@ export type Outcome = {
   agent: {
     exit: number | null;
     signal: string | null;
-    cut: StopReason | null;
+    stopReason: StopReason | null;
   } | null;
   /** Why the agent's work does not count, by its own output and exit. */
   agentProblem: Problem | null;

@@ -3,8 +3,9 @@ import type { Fact } from "../../app/protocol/event.ts";
 import { places } from "../../images/base/task.ts";
 import type { Disk } from "../disk.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { cleanEnd, LineReader } from "../redact.ts";
+import { cleanEnd } from "../redact.ts";
 import { consume } from "./consume.ts";
+import { LineReader } from "./line-reader.ts";
 import { tailChars, type Watched } from "./watched.ts";
 
 /** Of the agent's output, what is taken to lines at once. */

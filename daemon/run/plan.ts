@@ -60,9 +60,9 @@ export function makePlan(
   job: Job,
   fetched: Pick<Fetched, "branchSha" | "defaultSha" | "trimoYml">,
 ): Plan {
-  const wishes = parseWishes(fetched.trimoYml);
+  const requested = trimoYmlOf(fetched.trimoYml);
   const names = Object.keys(config.agents);
-  const wanted = agentsOf(wishes);
+  const wanted = agentsOf(requested);
   const agent =
     job.agent ?? wanted.find((name) => names.includes(name)) ?? wanted[0] ?? names[0] ?? "";
   const settings = Object.hasOwn(config.agents, agent) ? config.agents[agent] : undefined;
@@ -71,51 +71,51 @@ export function makePlan(
       "agent_unknown",
       `There is no agent "${agent}" here, only ${names.join(", ")}.`,
     );
-  const image = job.image ?? wishes.image ?? settings.image ?? baseImage;
+  const image = job.image ?? requested.image ?? settings.image ?? baseImage;
   // What daemon.yml itself names for an agent it may start.
   const ours = image === settings.image;
-  if (!ours && !(wishes.build && job.image === null) && !matchesAny(image, config.images))
+  if (!ours && !(requested.build && job.image === null) && !matchesAny(image, config.images))
     throw new PlanError(
       "image_refused",
       `${image} is not among the images of this machine: ${config.images.join(", ")}`,
     );
   const most = config.limits;
-  const asked = wishes.limits ?? {};
+  const asked = requested.limits ?? {};
   return {
     agent,
     image,
-    build: job.image === null ? (wishes.build ?? null) : null,
+    build: job.image === null ? (requested.build ?? null) : null,
     settings,
     launch: {
       resume: null,
       newSession: randomUUID(),
       stale: false,
-      memoryKey: randomUUID(),
+      sessionKey: randomUUID(),
       spentBefore: nothingSpent,
     },
     tokens: least(most.tokens, asked.tokens),
     usd: least(most.usd, asked.usd),
-    verify: wishes.verify ?? [],
+    verify: requested.verify ?? [],
     cpus: Math.min(most.cpus, asked.cpus ?? most.cpus),
     memoryBytes: Math.min(bytesOf(most.memory), bytesOf(asked.memory ?? most.memory)),
     pids: Math.min(most.pids, asked.pids ?? most.pids),
     diskBytes: Math.min(bytesOf(most.disk), bytesOf(asked.disk ?? most.disk)),
     minutes: Math.min(most.minutes, asked.minutes ?? most.minutes),
     prebootSeconds: Math.min(most.preboot_seconds, asked.preboot_seconds ?? most.preboot_seconds),
-    allow: wishes.egress?.allow ?? [],
+    allow: requested.egress?.allow ?? [],
     branchSha: fetched.branchSha,
     startSha: fetched.branchSha ?? fetched.defaultSha,
     driftNote: "",
   };
 }
 
-/** The lower of a ceiling and a wish; null: neither is there. */
-function least(ceiling: number | undefined, wish: number | undefined): number | null {
-  const known = [ceiling, wish].filter((one) => one !== undefined);
+/** The lower of a ceiling and what was requested; null: neither is there. */
+function least(ceiling: number | undefined, requested: number | undefined): number | null {
+  const known = [ceiling, requested].filter((one) => one !== undefined);
   return known.length > 0 ? Math.min(...known) : null;
 }
 
-function parseWishes(text: string | null): TrimoYml {
+function trimoYmlOf(text: string | null): TrimoYml {
   const { config, mistakes } = readTrimoYml(text, (source) => parseDocument(source));
   if (mistakes.length === 0) return config;
   const list = mistakes.slice(0, 20).map(mistakeLine).join("\n");

@@ -22,7 +22,7 @@ export const Plan = z.object({
     /** There were runs since that session: its agent is told of them. */
     stale: z.boolean(),
     /** By which root inside may fetch and leave what the agent remembers. */
-    memoryKey: z.string(),
+    sessionKey: z.string(),
     spentBefore: z.object({
       inputTokens: z.number(),
       cachedTokens: z.number(),
@@ -98,19 +98,22 @@ const upgradedJob = ({ handover = "", ...job }: Row) => ({
   ...job,
 });
 
-const upgradedPlan = (plan: Row) => ({
+const upgradedPlan = ({ launch, finding = "", ...plan }: Row) => ({
   settings: { adapter: "script", command: plan.command },
-  launch: {
-    resume: null,
-    newSession: "",
-    stale: false,
-    memoryKey: "",
-    spentBefore: nothingSpent,
-  },
   tokens: null,
   usd: null,
-  driftNote: plan.finding ?? "",
+  driftNote: finding,
   ...plan,
+  launch: upgradedLaunch(isRow(launch) ? launch : {}),
+});
+
+const upgradedLaunch = ({ memoryKey = "", ...launch }: Row) => ({
+  resume: null,
+  newSession: "",
+  stale: false,
+  sessionKey: memoryKey,
+  spentBefore: nothingSpent,
+  ...launch,
 });
 
 /** The folder of one attempt below the daemon's data folder. */

@@ -1,5 +1,5 @@
 /** What the outside may want of a run under way. */
-export type Wishes = {
+export type Controls = {
   /** Aborted when somebody has cancelled the run: the agent is stopped and its work kept. */
   cancel: AbortController;
   /** The daemon goes: leave everything as it is. */
@@ -27,7 +27,7 @@ export class Signals {
   readonly #abandon = new AbortController();
   readonly #finished = new AbortController();
 
-  constructor({ cancel, leave }: Pick<Wishes, "cancel" | "leave">) {
+  constructor({ cancel, leave }: Pick<Controls, "cancel" | "leave">) {
     this.cancel = cancel.signal;
     this.leave = leave;
     this.stop = AbortSignal.any([cancel.signal, this.#limit.signal]);

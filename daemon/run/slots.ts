@@ -7,11 +7,11 @@ import { protocolVersion } from "../../app/protocol/version.ts";
 import type { Disk } from "../disk.ts";
 import { ServerError } from "../server/client.ts";
 import type { Listener } from "../server/connection.ts";
-import { removeContainerAndVolume, removeRunFolder } from "./archive.ts";
 import type { Parts } from "./attempt.ts";
+import { removeContainerAndVolume, removeRunFolder } from "./clean-up.ts";
 import { type Mode, runJob } from "./job.ts";
 import { hasGate, type RunRecord, readRecords, runFolder, writeRecord } from "./run-record.ts";
-import type { Wishes } from "./signals.ts";
+import type { Controls } from "./signals.ts";
 
 /** A free slot asks by itself this often, should a wake-up be lost. */
 const askEveryMs = 20_000;
@@ -22,7 +22,7 @@ const jobRetry = { baseMs: 500, mostMs: 15_000 };
 
 const cancelledMax = 1_000;
 
-type Held = { job: Job; wishes: Wishes; done: Promise<void> };
+type Held = { job: Job; controls: Controls; done: Promise<void> };
 
 /** Makes names that nobody else has: a claim's key, or this start of the daemon. */
 const newKey = (): string => randomBytes(12).toString("base64url");
@@ -102,14 +102,14 @@ export class Slots implements Listener {
     if (message.type === "drain") return void this.drain();
     if (message.type === "hello") return;
     const held = this.#held.get(`${message.run}-${message.attempt}`);
-    for (const renewNow of held?.wishes.onMessage ?? []) renewNow();
+    for (const renewNow of held?.controls.onMessage ?? []) renewNow();
   }
 
   /** Also one whose claim is just being answered. */
   #cancel(run: string, attempt: number) {
     const key = `${run}-${attempt}`;
     const held = this.#held.get(key);
-    if (held) return held.wishes.cancel.abort();
+    if (held) return held.controls.cancel.abort();
     if (this.#cancelled.size >= cancelledMax) this.#cancelled.clear();
     this.#cancelled.add(key);
   }
@@ -158,7 +158,7 @@ export class Slots implements Listener {
       const key = `${run}-${attempt}`;
       const held = this.#held.get(key);
       if (held) {
-        if (verdict === "cancel") held.wishes.cancel.abort();
+        if (verdict === "cancel") held.controls.cancel.abort();
         continue;
       }
       const known = records.get(key);
@@ -173,7 +173,7 @@ export class Slots implements Listener {
       }
       const mode = verdict === "rescue" ? "rescue" : verdict === "kill" ? "keep" : "run";
       const started = this.#start(record.job, record, mode);
-      if (verdict !== "continue") started.wishes.cancel.abort();
+      if (verdict !== "continue") started.controls.cancel.abort();
     }
     this.#on.connected(name);
   }
@@ -182,8 +182,8 @@ export class Slots implements Listener {
     const key = `${job.run}-${job.attempt}`;
     const cancel = new AbortController();
     if (this.#cancelled.delete(key)) cancel.abort();
-    const wishes = { cancel, leave: this.#leave.signal, onMessage: new Set<() => void>() };
-    const done = this.#keepAt(job, wishes, before, mode).finally(() => {
+    const controls = { cancel, leave: this.#leave.signal, onMessage: new Set<() => void>() };
+    const done = this.#keepAt(job, controls, before, mode).finally(() => {
       this.#held.delete(key);
       this.#claiming.wake();
       const { disk, config } = this.#parts;
@@ -192,19 +192,19 @@ export class Slots implements Listener {
       );
       if (left && !this.#leave.signal.aborted) this.#on.orphan();
     });
-    const held = { job, wishes, done };
+    const held = { job, controls, done };
     this.#held.set(key, held);
     return held;
   }
 
   /** An error of the daemon's own is not the run's end: from its record it goes on. */
-  async #keepAt(job: Job, wishes: Wishes, before: RunRecord | null, mode: Mode) {
+  async #keepAt(job: Job, controls: Controls, before: RunRecord | null, mode: Mode) {
     const { log, clock, config, disk } = this.#parts;
-    const state = new RunningState(clock, wishes.leave);
+    const state = new RunningState(clock, controls.leave);
     let record = before;
     for (let tries = 1; tries <= triesMax; tries++) {
       try {
-        return await runJob(this.#parts, job, wishes, record, mode);
+        return await runJob(this.#parts, job, controls, record, mode);
       } catch (error) {
         log.error({ err: error, run: job.run, tries }, "a run failed inside the daemon");
         await state.backOff(jobRetry);

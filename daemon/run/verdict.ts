@@ -53,10 +53,10 @@ export function verdictOf(evidence: Evidence): Ending {
   if (evidence.cancelled) return cancelled;
   if (outcome.failed) return failed(outcome.failed.code, outcome.failed.detail);
   const words = lastWords(outcome.tail, evidence.isScript);
-  const starved = outcome.agent?.cut === "memory" || (outcome.outOfMemory && outcome.died);
+  const starved = outcome.agent?.stopReason === "memory" || (outcome.outOfMemory && outcome.died);
   if (starved) return failed("out_of_memory", words);
   if (outcome.died) return failed(deathCode(outcome.tail), words);
-  const stopped = outcome.agent?.cut;
+  const stopped = outcome.agent?.stopReason;
   if (stopped) return failed(stopCodes[stopped], words);
   if (limitHit) return failed(limitHit.code, limitHit.text);
   if (question !== null) return failed("asked_question", question);

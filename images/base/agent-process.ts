@@ -13,13 +13,13 @@ const refusalsMin = 3;
 /** How often the limits are looked at, and the services. */
 export const lookEveryMs = 250;
 
-/** Whether it ended by itself and well; only then is there something to verify. */
+/** Runs the agent; true when it ended by itself and well: only then is there something to verify. */
 export async function runAgent(
   task: Task,
   command: string[],
   deadline: number,
   disk: ReturnType<typeof watchDisk>,
-): Promise<{ finished: boolean; cut: StopReason | null }> {
+): Promise<{ finished: boolean; stopReason: StopReason | null }> {
   const child = spawn(...loginShell('cd /workspace && exec "$@"', command), {
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
@@ -28,15 +28,15 @@ export async function runAgent(
   const killsBefore = memoryKills();
   const refusalsBefore = processRefusals();
   const crowded = watchProcesses();
-  let cut: StopReason | null = null;
+  let stopReason: StopReason | null = null;
   const watch = setInterval(() => {
     disk.look();
-    if (!cut && output.full()) cut = "output";
-    if (!cut && disk.full()) cut = "disk";
-    if (!cut && crowded()) cut = "pids";
-    if (!cut && Date.now() > deadline) cut = "time";
+    if (!stopReason && output.full()) stopReason = "output";
+    if (!stopReason && disk.full()) stopReason = "disk";
+    if (!stopReason && crowded()) stopReason = "pids";
+    if (!stopReason && Date.now() > deadline) stopReason = "time";
     // Again while it lives: between its start and its change of user nobody would have found it.
-    if (cut || stop.signal.aborted) void endAgent();
+    if (stopReason || stop.signal.aborted) void endAgent();
   }, lookEveryMs);
   const stopped = () => void endAgent();
   stop.signal.addEventListener("abort", stopped);
@@ -48,9 +48,10 @@ export async function runAgent(
   // What it left running must not touch the tree while it is committed and verified.
   await endAgent();
   await output.closed();
-  if (!cut && end.exit !== 0 && memoryKills() > killsBefore) cut = "memory";
+  if (!stopReason && end.exit !== 0 && memoryKills() > killsBefore) stopReason = "memory";
   // One refusal is a build that tried again; many are why it failed.
-  if (!cut && end.exit !== 0 && processRefusals() - refusalsBefore >= refusalsMin) cut = "pids";
-  write({ type: "agent", exit: end.exit, signal: end.signal, cut });
-  return { finished: end.exit === 0 && !cut, cut };
+  if (!stopReason && end.exit !== 0 && processRefusals() - refusalsBefore >= refusalsMin)
+    stopReason = "pids";
+  write({ type: "agent", exit: end.exit, signal: end.signal, stopReason });
+  return { finished: end.exit === 0 && !stopReason, stopReason };
 }

@@ -8,6 +8,7 @@ import { asAgent, endAgent } from "./user.ts";
 /** On the volume, so that a rescue knows a whole checkout from the half of one. */
 export const cloned = "/workspace/.git/trimo-cloned";
 
+/** Clones the run's branch from the gate into /workspace, as the agent's user. */
 export async function clone(task: Task) {
   const { name, email } = task.author;
   const command = [

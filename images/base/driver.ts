@@ -251,14 +251,14 @@ async function listen(signal: AbortSignal, take: (text: string) => void) {
     }
     after = told.id;
     take(told.text);
-    say({ trimo: "told", id: told.id });
+    say({ trimo: "message", id: told.id });
   }
 }
 
 /** Held open by the gateway until there is something; null when there is not, or nobody answers. */
 function poll(after: number, signal: AbortSignal): Promise<{ id: number; text: string } | null> {
   return new Promise((resolve) => {
-    const asked = request({ ...gateway, path: `/tell?after=${after}`, signal }, (response) => {
+    const asked = request({ ...gateway, path: `/messages?after=${after}`, signal }, (response) => {
       let text = "";
       response.setEncoding("utf8");
       response.on("data", (chunk) => (text += chunk));

@@ -7,7 +7,7 @@ import { containerDisk, watchDisk } from "./limits.ts";
 import { bootServices } from "./preboot.ts";
 import { pause } from "./process.ts";
 import { createServices, type Services } from "./services.ts";
-import { promptFile, readied, takeMemory } from "./session.ts";
+import { promptFile, readied, takeSession } from "./session.ts";
 import { stop } from "./stop.ts";
 import { places, type Task } from "./task.ts";
 import { agentId, endAgent } from "./user.ts";
@@ -63,15 +63,15 @@ async function run(task: Task, deadline: number, services: Services): Promise<bo
   write({ type: "stage", stage: "agent" });
   services.watch(lookEveryMs);
   const command = await readied(task);
-  const { finished, cut } = await runAgent(task, command, deadline, disk);
+  const { finished, stopReason } = await runAgent(task, command, deadline, disk);
   write({ type: "stage", stage: "committing" });
   const pushed = await commitAndPush(
     task,
-    cut === "disk" ? leftoverKbMaxOnFullDisk : leftoverKbMax,
+    stopReason === "disk" ? leftoverKbMaxOnFullDisk : leftoverKbMax,
   );
   // Git ran with the agent's own configuration, which may have started something.
   await endAgent();
-  await takeMemory(task);
+  await takeSession(task);
   if (!finished) services.tellEnds();
   if (stop.signal.aborted || !finished) return pushed;
   if (task.verify.length > 0) write({ type: "stage", stage: "verifying" });

@@ -9,7 +9,10 @@ const daemonAwayMs = 30 * 60_000;
 const gatewayTriesMax = 4;
 const gatewayPauseMs = 500;
 
-/** Again when it fails: the daemon may have gone in the middle, and be back in a moment. */
+/**
+ * Runs what needs the gateway, again when it fails: the daemon may have gone in the middle, and be back in a
+ * moment.
+ */
 export async function throughGateway(
   work: () => Promise<{ exit: number; output: string }>,
   given?: AbortSignal,
@@ -23,6 +26,7 @@ export async function throughGateway(
   }
 }
 
+/** Resolves when the gateway answers; false when it does not come in time. */
 export async function gatewayIsThere(given?: AbortSignal) {
   const until = Date.now() + daemonAwayMs;
   while (Date.now() < until && !given?.aborted && !(await answers())) {

@@ -7,7 +7,7 @@ import { readFileSync, statfsSync } from "node:fs";
 /** Where cgroup v2 keeps a file, then v1, which has a folder a controller. */
 const cgroup = "/sys/fs/cgroup";
 
-/** How often the kernel has ended a process here for want of memory. */
+/** Counts how often the kernel has ended a process here for want of memory. */
 export function memoryKills(root = cgroup): number {
   return counted(
     [`${root}/memory.events`, `${root}/memory/memory.oom_control`],
@@ -15,7 +15,7 @@ export function memoryKills(root = cgroup): number {
   );
 }
 
-/** How often a new process was refused because there were as many as allowed. */
+/** Counts how often a new process was refused because there were as many as allowed. */
 export function processRefusals(root = cgroup): number {
   return counted([`${root}/pids.events`, `${root}/pids/pids.events`], /^max (\d+)/m);
 }

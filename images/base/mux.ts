@@ -23,6 +23,10 @@ export type Purpose =
   /** A negative offset counts from the end. */
   | { kind: "read"; path: string; offset: number };
 
+/**
+ * Many connections over one pair of streams, each with credit of its own, so that one that is not read holds
+ * up no other.
+ */
 export class Mux {
   #input: Readable;
   #output: Writable;

@@ -14,6 +14,7 @@ const usualPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 const offline =
   /name resolution|could not resolve|network is unreachable|EAI_AGAIN|ENETUNREACH|no such host/i;
 
+/** Runs the image's preboot and waits until its services are ready. */
 export async function bootServices(task: Task, services: Services) {
   const script = "/opt/trimo/preboot.sh";
   if (!existsSync(script) || stop.signal.aborted) return;

@@ -38,6 +38,7 @@ export function capture(child: ChildProcess, path: string, bytesMax: number) {
 
 type End = { exit: number | null; signal: string | null; late: boolean; error: string | null };
 
+/** Resolves when a process has ended, with its exit code or signal. */
 export function ended(child: ChildProcess, limitMs: number | null): Promise<End> {
   return new Promise((resolve) => {
     const timer = limitMs === null ? null : setTimeout(() => finish(null, null, true), limitMs);
@@ -50,6 +51,7 @@ export function ended(child: ChildProcess, limitMs: number | null): Promise<End>
   });
 }
 
+/** Ends every process of a process group; nothing to do when there is none. */
 export function killGroup(child: ChildProcess) {
   try {
     if (child.pid) process.kill(-child.pid, "SIGKILL");
@@ -58,6 +60,7 @@ export function killGroup(child: ChildProcess) {
   }
 }
 
+/** Resolves after so many milliseconds. */
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -17,7 +17,7 @@ const tar = "/bin/tar";
 
 export type Version = { version: string; dist: { tarball: string; integrity: string } };
 
-/** As npm's packages name it. */
+/** This machine's processor as npm's packages name it. */
 export const cpu = (): string => (arch() === "arm64" ? "arm64" : "x64");
 
 /** The newest version that begins with these numbers and was not taken back. */
@@ -45,7 +45,7 @@ export async function latest(name: string): Promise<string> {
   return tags.latest;
 }
 
-/** Exactly this one. */
+/** Exactly this version. */
 export async function exactly(name: string, version: string): Promise<Version> {
   return (await get(`${registry}/${name.replace("/", "%2f")}/${version}`).then((answer) =>
     answer.json(),

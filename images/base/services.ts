@@ -19,6 +19,7 @@ type Told = Extract<Line, { type: "service" }>;
 type Service = { name: string; pid: number; durationMs: number; died: boolean };
 export type Services = ReturnType<typeof createServices>;
 
+/** The services that preboot starts: kept watch over until the run ends. */
 export function createServices(folder: string, write: (line: Omit<Told, "at">) => void) {
   const known: Service[] = [];
   let timer: NodeJS.Timeout | null = null;
@@ -76,7 +77,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** The last bytes of a file as text; nothing where it is not there. */
+/** The last bytes of a file as text; empty where it is not there. */
 export function endOfFile(path: string, bytes = tailBytes): string {
   if (!existsSync(path)) return "";
   const size = statSync(path).size;

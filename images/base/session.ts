@@ -11,35 +11,35 @@ import { asAgent, asUser, home } from "./user.ts";
 
 export const promptFile = "/run/trimo/prompt";
 const keyHeader = "x-trimo-key";
-/** What taking the agent's memory out may take. */
-const memoryMsMax = 2 * 60_000;
+/** How long taking the agent's session out may take, in milliseconds. */
+const sessionMsMax = 2 * 60_000;
 
 /** What tar says when it was asked for more than there is. */
 const expected = /Not found in archive|Exiting with failure status/;
 
-/** Its files and memory in place; the command line for what came of that. */
+/** Puts the agent's files and session in place, and gives the command line for what came of that. */
 export async function readied(task: Task): Promise<string[]> {
   for (const { path, text } of task.files) {
     const script = 'umask 077; mkdir -p "$(dirname "$1")" && cat > "$1"';
     const made = await asAgent(["/bin/sh", "-c", script, "trimo", join(home, path)], text);
     if (made.exit !== 0) write({ type: "notice", text: `${path} could not be written` });
   }
-  if (!task.memory.restore) return task.command;
-  const why = await restoreMemory(task.memory);
-  write({ type: "memory", restored: why === null, why: why ?? "" });
+  if (!task.session.restore) return task.command;
+  const why = await restoreSession(task.session);
+  write({ type: "session", restored: why === null, why: why ?? "" });
   if (why === null || !task.fresh) return task.command;
   writeFileSync(promptFile, task.fresh.prompt, { mode: 0o644 });
   return task.fresh.command;
 }
 
-/** As the agent's user, and only what belongs to its memory. Null when it is there, else why not. */
-async function restoreMemory({ key, paths }: Task["memory"]): Promise<string | null> {
+/** As the agent's user, and only what belongs to its session. Null when it is there, else why not. */
+async function restoreSession({ key, paths }: Task["session"]): Promise<string | null> {
   await gatewayIsThere(stop.signal);
   return await new Promise((resolve) => {
     const options = {
       host: "127.0.0.1",
       port: gatewayPort,
-      path: "/memory",
+      path: "/session",
       headers: { [keyHeader]: key },
     };
     const asked = request(options, (response) => {
@@ -73,19 +73,19 @@ async function restoreMemory({ key, paths }: Task["memory"]): Promise<string | n
   });
 }
 
-/** What the agent remembers by, streamed out; that it cannot be kept never fails a run. */
-export async function takeMemory({ memory }: Task) {
-  const here = memory.paths.filter((path) => existsSync(join(home, path)));
+/** Streams the agent's session files out; that they cannot be kept never fails a run. */
+export async function takeSession({ session }: Task) {
+  const here = session.paths.filter((path) => existsSync(join(home, path)));
   if (here.length === 0) return;
   await gatewayIsThere();
   const problem = await new Promise<string | null>((resolve) => {
     const [file = "", ...flags] = asUser;
     const tar = ["/bin/tar", "-c", "-C", home, "-f", "-", "--", ...here];
     const child = spawn(file, [...flags, ...tar], { stdio: ["ignore", "pipe", "ignore"] });
-    const timer = setTimeout(() => child.kill("SIGKILL"), memoryMsMax);
-    const headers = { [keyHeader]: memory.key, "content-type": "application/x-tar" };
+    const timer = setTimeout(() => child.kill("SIGKILL"), sessionMsMax);
+    const headers = { [keyHeader]: session.key, "content-type": "application/x-tar" };
     const sent = request(
-      { host: "127.0.0.1", port: gatewayPort, path: "/memory", method: "PUT", headers },
+      { host: "127.0.0.1", port: gatewayPort, path: "/session", method: "PUT", headers },
       (response) => {
         response.resume();
         resolve(response.statusCode === 204 ? null : "it is too large to be kept");

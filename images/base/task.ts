@@ -9,10 +9,10 @@ export type Task = {
   prompt: string;
   /** The agent's command line. */
   command: string[];
-  /** What an agent begins with whose memory cannot be put back; null: it has none to go on with. */
+  /** What an agent begins with whose session cannot be put back; null: it has none to go on with. */
   fresh: { prompt: string; command: string[] } | null;
-  /** What the agent remembers by, below its home: put back before it starts, taken out when it has ended. */
-  memory: { key: string; restore: boolean; paths: string[] };
+  /** The agent's session files, below its home: put back before it starts, taken out when it has ended. */
+  session: { key: string; restore: boolean; paths: string[] };
   /** Files below the agent's home, for its own login; empty unless daemon.yml exposes one. */
   files: { path: string; text: string }[];
   verify: string[];
@@ -50,12 +50,12 @@ export type Line = { at: number } & (
       type: "agent";
       exit: number | null;
       signal: string | null;
-      cut: StopReason | null;
+      stopReason: StopReason | null;
     }
   | { type: "receipt"; index: number; command: string; exit: number; durationMs: number }
   | { type: "notice"; text: string }
-  /** Whether the agent got its memory back. */
-  | { type: "memory"; restored: boolean; why: string }
+  /** Whether the agent got its session back. */
+  | { type: "session"; restored: boolean; why: string }
   | {
       type: "service";
       name: string;

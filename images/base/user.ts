@@ -27,7 +27,7 @@ export const asUser = [
   "--bounding-set=-all",
 ];
 
-/** A login shell of the agent's, first in line when memory runs out. */
+/** A login shell of the agent's user, first in line when memory runs out. */
 export function loginShell(script: string, args: string[]): [string, string[]] {
   return shell(["-l"], script, args);
 }
@@ -43,6 +43,7 @@ function shell(options: string[], script: string, args: string[]): [string, stri
   return [command, [...flags, "/bin/bash", ...options, "-c", first, "trimo", ...args]];
 }
 
+/** Runs a command as the agent's user, without any right of root's. */
 export function asAgent(command: string[], input = ""): Promise<{ exit: number; output: string }> {
   const [file = "", ...flags] = asUser;
   return new Promise((resolve) => {
@@ -64,7 +65,7 @@ export function asAgent(command: string[], input = ""): Promise<{ exit: number; 
 let ending: Promise<void> | null = null;
 
 /**
- * Every process of the agent's user: asked to end, then made to. One at a time, so that none is still
+ * Ends every process of the agent's user: asked to, then made to. One call at a time, so that none is still
  * at it when the next step starts a process of that user.
  */
 export function endAgent(): Promise<void> {

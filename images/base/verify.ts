@@ -11,7 +11,7 @@ import { agentShell, endAgent } from "./user.ts";
 /** Of one verify command's output. */
 const logBytesMax = 64 * 2 ** 20;
 
-/** Whether it passed, or was ended because the run was. */
+/** Runs the verify commands; true when they passed, or were ended because the run was. */
 export async function verify(
   index: number,
   command: string,

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { LineReader, redact } from "../../daemon/redact.ts";
+import { redact } from "../../daemon/redact.ts";
+import { LineReader } from "../../daemon/run/line-reader.ts";
 
 const secrets = [
   "ghs_abcdefgh12345678",

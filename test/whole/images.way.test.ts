@@ -41,7 +41,7 @@ const images: Record<string, string> = {
   never: preboot("start-service slow --port 4444 --seconds 1 -- bash -c 'echo waiting; sleep 100'"),
   gitless: `${base}RUN mv /usr/bin/git /usr/bin/git-gone\n`,
   foreign:
-    'FROM scratch\nCOPY node /opt/trimo/node/bin/node\nCOPY node /bin/sh\nLABEL dev.trimo.contract=2\nENTRYPOINT ["/opt/trimo/node/bin/node"]\n',
+    'FROM scratch\nCOPY node /opt/trimo/node/bin/node\nCOPY node /bin/sh\nLABEL dev.trimo.contract=3\nENTRYPOINT ["/opt/trimo/node/bin/node"]\n',
   sneaky: `${base}ENV SECRET_URL=x\nEXPOSE 7777\nRUN chmod 777 /etc/profile.d && chmod 555 /home/agent && chown root /home/agent && cp /bin/true /usr/bin/gain && chmod u+s /usr/bin/gain\n`,
   good: `${preboot('start-service web --port 8000 -- /opt/trimo/node/bin/node -e \'require("http").createServer((q,r)=>r.end("here")).listen(8000,"127.0.0.1")\'')}EXPOSE 8000\n`,
 };

@@ -10,7 +10,7 @@ import {
   findSession,
   forgetSession,
   keepSession,
-  memoryBytesMax,
+  sessionBytesMax,
   sweepSessions,
 } from "../../../daemon/agents/sessions.ts";
 import { fileDisk } from "../../../daemon/disk.ts";
@@ -54,7 +54,7 @@ describe("what an agent remembers", () => {
     await keep("p2", "claude", now - 2 * day, 600);
     await keep("p3", "claude", now - 1 * day, 600);
     mkdirSync(join(data, "sessions", "p4-claude"));
-    writeFileSync(join(data, "sessions", "p4-claude", "memory.tar"), "half");
+    writeFileSync(join(data, "sessions", "p4-claude", "session.tar"), "half");
     expect(findSession(data, "p4", "claude", "claude")).toBeNull();
     await sweepSessions(data, { days: 14, diskBytes: 1_000 }, now);
     const left = ["p1", "p2", "p3", "p4"].filter((id) =>
@@ -66,22 +66,22 @@ describe("what an agent remembers", () => {
   test("passes the gateway only with the key, and not when it is too large", async () => {
     const from = join(data, "from.tar");
     writeFileSync(from, "the archive");
-    const memory = { key: "k", from, to: join(data, "to.tar") };
+    const files = { key: "k", from, to: join(data, "to.tar") };
     const server = createServer(
-      (request, response) => void serveSessionFiles(memory, request, response),
+      (request, response) => void serveSessionFiles(files, request, response),
     );
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/memory`;
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/session`;
     const headers = { "x-trimo-key": "k" };
     expect((await fetch(url)).status).toBe(403);
     expect(await (await fetch(url, { headers })).text()).toBe("the archive");
     const put = (body: Buffer) =>
       fetch(url, { method: "PUT", headers, body: new Uint8Array(body) });
     expect((await fetch(url, { method: "PUT", body: "x" })).status).toBe(403);
-    expect((await put(Buffer.alloc(memoryBytesMax + 1))).status).toBe(413);
-    expect(existsSync(memory.to)).toBe(false);
+    expect((await put(Buffer.alloc(sessionBytesMax + 1))).status).toBe(413);
+    expect(existsSync(files.to)).toBe(false);
     expect((await put(Buffer.from("small"))).status).toBe(204);
-    expect(readFileSync(memory.to, "utf8")).toBe("small");
+    expect(readFileSync(files.to, "utf8")).toBe("small");
     server.closeAllConnections();
     server.close();
   });

@@ -4,7 +4,7 @@ import { agentProblem, type Evidence, verdictOf } from "../../../daemon/run/verd
 import type { StopReason } from "../../../images/base/task.ts";
 
 const outcome: Outcome = {
-  agent: { exit: 0, signal: null, cut: null },
+  agent: { exit: 0, signal: null, stopReason: null },
   agentProblem: null,
   receipts: [{ command: "npm test", exit: 0 }],
   failed: null,
@@ -25,7 +25,10 @@ const good: Evidence = {
 };
 const limit = { code: "quota_reached" as const, text: "no more today", resetAt: 5 };
 const dead = { ...outcome, agent: null, died: true };
-const stoppedBy = (cut: StopReason) => ({ ...outcome, agent: { exit: null, signal: null, cut } });
+const stoppedBy = (stopReason: StopReason) => ({
+  ...outcome,
+  agent: { exit: null, signal: null, stopReason },
+});
 const lost = (why: "moved" | "refused" | "unreachable", kept: string | null) => ({
   push: { ok: false as const, why, detail: "", kept },
 });

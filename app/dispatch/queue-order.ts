@@ -13,7 +13,7 @@ export const inQueue: SQL = sql`${runs.state} = 'queued' and ${pipelines.state} 
   and not exists (select 1 from ${workspaces} where ${workspaces.id} = ${runs.workspace} and ${workspaces.state} <> 'active')`;
 
 /** Runs in the queue that may start now: prompt and branch are made, and it is their pipeline's turn. */
-export const mayStart: SQL = sql`${inQueue} and ${pipelines.branchReady} = 1 and ${runs.composed} is not null
+export const isClaimable: SQL = sql`${inQueue} and ${pipelines.branchReady} = 1 and ${runs.composed} is not null
   and not exists (select 1 from runs r2 where r2.pipeline_id = ${runs.pipelineId}
     and (r2.state in ('claimed', 'running') or (r2.state = 'queued' and r2.number < ${runs.number})))`;
 
