@@ -7,7 +7,7 @@ const program = new Command("trimo")
 
 program
   .command("app")
-  .description("the GitHub App, the daemons' door and the dashboard on one port")
+  .description("the GitHub App, the daemons' API and the dashboard on one port")
   .action(async () => (await import("./app.ts")).runApp());
 
 program
@@ -36,6 +36,15 @@ program
   .option("--data <dir>", "the daemon's --data")
   .action(async (run: string, options: { data?: string }) =>
     (await import("./logs.ts")).runLogs(run, options.data),
+  );
+
+program
+  .command("kept")
+  .description("lists what runs left on this machine that is nowhere else, and how to get it")
+  .option("--data <dir>", "the daemon's --data")
+  .option("--json", "as JSON")
+  .action(async (options: { data?: string; json?: boolean }) =>
+    (await import("./kept.ts")).runKept(options),
   );
 
 program

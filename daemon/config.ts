@@ -43,6 +43,8 @@ export const DaemonYml = z.strictObject({
       disk: size.default("5g"),
     })
     .default({ days: 14, disk: "5g" }),
+  /** How long each step of a container waits for this daemon to come back. */
+  away_minutes: z.number().positive().max(1_440).default(30),
   agents: z.record(AgentName, AgentSettings).default({}),
 });
 

@@ -1,7 +1,10 @@
 import {
   appendFileSync,
+  closeSync,
   existsSync,
+  fsyncSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -9,12 +12,12 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { rename, rm, statfs } from "node:fs/promises";
+import { open, rename, rm, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
  * What a daemon keeps over its own death: records, outboxes, transcripts, kept gates. Paths are
- * absolute. What returns is with the system, so it survives a kill; every method throws the system's
+ * absolute. What returns is with the system, so it survives a kill; after `replace` and `sync` a power cut, too; every method throws the system's
  * error (`code`: "ENOSPC", "EACCES", …).
  */
 export interface Disk {
@@ -24,6 +27,8 @@ export interface Disk {
   append(path: string, text: string): void;
   /** Writes a file (0600) whole or not at all, and makes its folder: a kill leaves the one before. */
   replace(path: string, text: string): void;
+  /** Resolves when what was appended survives a power cut. */
+  sync(path: string): Promise<void>;
   truncate(path: string, bytes: number): void;
   /** Gives a file's size in bytes; null when it is missing. */
   size(path: string): number | null;
@@ -44,8 +49,29 @@ export const fileDisk: Disk = {
   append: (path, text) => appendFileSync(path, text, { mode: 0o600 }),
   replace(path, text) {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    writeFileSync(`${path}.new`, text, { mode: 0o600 });
+    const file = openSync(`${path}.new`, "w", 0o600);
+    try {
+      writeFileSync(file, text);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
     renameSync(`${path}.new`, path);
+    // The name is on disk when its folder is.
+    const folder = openSync(dirname(path), "r");
+    try {
+      fsyncSync(folder);
+    } finally {
+      closeSync(folder);
+    }
+  },
+  async sync(path) {
+    const file = await open(path, "r+");
+    try {
+      await file.datasync();
+    } finally {
+      await file.close();
+    }
   },
   truncate: truncateSync,
   size: (path) => unlessMissing(() => statSync(path).size),

@@ -4,9 +4,12 @@ import { sweepSessions } from "./agents/sessions.ts";
 import { bytesOf } from "./config.ts";
 import { daemonLabel } from "./docker/container-spec.ts";
 import type { Parts } from "./run/attempt.ts";
+import { forgetVolume, readKept } from "./run/kept.ts";
 import { readRecords } from "./run/run-record.ts";
 
 const everyMs = 10 * 60_000;
+/** How long the volume of a run that could not be saved is kept. */
+const keptVolumeMs = 14 * 24 * 3_600_000;
 
 /** Removes what a dead daemon left: at once at the start, and now and then, until `state` stops. */
 export async function sweepLoop(parts: Parts, state: RunningState) {
@@ -25,7 +28,7 @@ export async function sweepLoop(parts: Parts, state: RunningState) {
 }
 
 /** Only what carries this daemon's own label, and of that only what no record speaks of. */
-async function sweep({ engine, disk, log, config, identity }: Parts) {
+async function sweep({ engine, disk, clock, log, config, identity }: Parts) {
   const label = `${daemonLabel}=${identity}`;
   const containers = await engine.ownedContainers(label);
   const volumes = await engine.ownedVolumes(label);
@@ -37,8 +40,12 @@ async function sweep({ engine, disk, log, config, identity }: Parts) {
     log.warn({ run, container: id.slice(0, 12) }, "removing a container nobody speaks of");
     await engine.removeContainer(id);
   }
+  const kept = new Map(readKept({ disk, config }).map((row) => [row.volume, row]));
   for (const { name, run } of volumes) {
     if (run && known.has(run)) continue;
+    const about = kept.get(name);
+    if (about && clock.now() - about.since < keptVolumeMs) continue;
+    if (about) await forgetVolume({ disk, config }, about);
     log.warn({ run, volume: name }, "removing a volume nobody speaks of");
     await engine.removeVolume(name);
   }

@@ -165,6 +165,7 @@ function taskOf(base: string, { prebootSeconds }: CheckOptions): Task {
     stoppedMessage: "Keep what the check left",
     timeMs: prebootSeconds * 1_000 + slackMs / 2,
     prebootMs: prebootSeconds * 1_000,
+    awayMs: slackMs,
     outputBytesMax: 4 * 2 ** 20,
     diskBytes: 20 * 2 ** 30,
     reserveBytes: 0,

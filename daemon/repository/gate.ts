@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
-import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { GitError, gitIn } from "./git.ts";
 import type { Gate, PushResult } from "./repositories.ts";
 
@@ -96,10 +96,20 @@ class GitGate implements Gate {
       await gitIn(
         this.#folder,
         token,
-      )(["push", "--porcelain", "--no-verify", this.#url, `${sha}:refs/heads/${branch}`]);
+      )([
+        "push",
+        "--porcelain",
+        "--quiet",
+        "--no-verify",
+        this.#url,
+        `${sha}:refs/heads/${branch}`,
+      ]);
       return "pushed";
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
+      // GitHub says some of it as if it had refused.
+      const isAway = error instanceof GitError && error.kind === "away";
+      if (isAway || /\(cannot lock ref/.test(text)) return { unreachable: text };
       if (/\(non-fast-forward\)|\(fetch first\)/.test(text)) return "moved";
       if (
         /\[remote rejected\]|pre-receive hook declined|protected branch|HTTP 403|error: 403/.test(
@@ -117,6 +127,31 @@ class GitGate implements Gate {
       token,
     )(["ls-remote", this.#url, `refs/heads/${this.#branch}`]);
     return text.slice(0, 40) || null;
+  }
+
+  async remoteContains(sha: string, token: string): Promise<boolean> {
+    const git = gitIn(this.#folder, token);
+    // Hidden from the container, as all below refs/trimo.
+    const theirs = "refs/trimo/remote";
+    await git([
+      "fetch",
+      "--quiet",
+      "--no-tags",
+      this.#url,
+      `+refs/heads/${this.#branch}:${theirs}`,
+    ]);
+    return await git(["merge-base", "--is-ancestor", sha, theirs]).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  async bundle(path: string, base: string) {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    const fresh = `${path}.new`;
+    const range = [`refs/heads/${this.#branch}`, `^${base}`];
+    await gitIn(this.#folder, null)(["bundle", "create", "--quiet", fresh, ...range]);
+    await rename(fresh, path);
   }
 
   /** These four requests of this one repository, and none else. */

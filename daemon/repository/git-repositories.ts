@@ -49,7 +49,7 @@ export class GitRepositories implements Repositories {
     { repository, branch, token }: FetchRequest,
     signal: AbortSignal,
   ): Promise<Fetched> {
-    if (signal.aborted) throw new GitError("stopped before the fetch");
+    if (signal.aborted) throw new GitError("stopped before the fetch", "final");
     const url = this.#url(repository);
     const git = gitIn(folder, token, signal);
     if (!existsSync(join(folder, "HEAD"))) {
@@ -74,7 +74,7 @@ export class GitRepositories implements Repositories {
       resolve(git, "refs/trimo/default"),
       resolve(git, `refs/heads/${branch}`),
     ]);
-    if (!defaultSha) throw new GitError("the repository has no commit yet");
+    if (!defaultSha) throw new GitError("the repository has no commit yet", "final");
     const trimoYml = await readTrimoYml(git, defaultSha);
     this.#found.set(folder, { folder, defaultSha, trimoYml });
     const defaultBranch = /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(await asked)?.[1] ?? null;
@@ -134,7 +134,7 @@ export class GitRepositories implements Repositories {
 
 function stopped(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
-    const stop = () => reject(new GitError("stopped while fetching"));
+    const stop = () => reject(new GitError("stopped while fetching", "final"));
     if (signal.aborted) stop();
     signal.addEventListener("abort", stop, { once: true });
   });
@@ -146,7 +146,7 @@ async function readTrimoYml(
 ): Promise<string | null> {
   const text = await git(["cat-file", "blob", `${sha}:${trimoYmlPath}`]).catch(() => null);
   if (text && text.length > trimoYmlBytesMax)
-    throw new GitError(`${trimoYmlPath} is larger than ${trimoYmlBytesMax} bytes`);
+    throw new GitError(`${trimoYmlPath} is larger than ${trimoYmlBytesMax} bytes`, "final");
   return text;
 }
 

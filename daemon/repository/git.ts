@@ -1,10 +1,35 @@
 import { simpleGit } from "simple-git";
 
 /** Git refused; the message is what it printed. */
-export class GitError extends Error {}
+export class GitError extends Error {
+  /**
+   * `away`: the other side did not answer, or said nothing of what was asked. `refused`: it, or git here, said
+   * no. `final`: what is there can never be used as it is, so that asking again changes nothing.
+   */
+  readonly kind: "away" | "refused" | "final";
+  constructor(message: string, kind: GitError["kind"] = kindOf(message)) {
+    super(message);
+    this.kind = kind;
+  }
+}
 
-/** Longer than this a transfer is stuck. */
-const stalledMs = 120_000;
+/** What git and curl print when nothing is wrong but the way, or the other side for a while. */
+const awayWords =
+  /could not resolve|failed to connect|couldn't connect|connection (was )?(refused|reset|timed out)|timed? ?out|block timeout|error: (429|5\d\d)|HTTP (429|5\d\d)|empty reply|early EOF|unexpected disconnect|hung up|RPC failed|too slow|\bSSL\b|\bTLS\b|Internal Server Error|error in commit_refs|network is unreachable/i;
+
+/** What says no, whatever else is printed around it. */
+const refusedWords = /(error:|HTTP) 40[134]|not found|access denied|authentication failed/i;
+
+/** What a message of git's says of asking again. */
+function kindOf(message: string): GitError["kind"] {
+  if (refusedWords.test(message)) return "refused";
+  return awayWords.test(message) ? "away" : "refused";
+}
+
+/** So long without a byte a transfer is stuck, and so long without a word any other command. */
+const silentMsMax = 120_000;
+/** Commands that print little while bytes flow: curl watches those. */
+const transfers = ["fetch", "push", "ls-remote"];
 
 /** What git needs of this machine's environment: where things are, whom to trust, how to get out. */
 const keptVariables = [
@@ -28,12 +53,14 @@ export function gitIn(
   folder: string,
   token: string | null,
   signal?: AbortSignal,
+  silentMs = silentMsMax,
 ): (args: string[]) => Promise<string> {
   return async (args) => {
-    const variables = gitEnvironment(token);
+    const variables = gitEnvironment(token, silentMs);
+    const isTransfer = transfers.includes(args[0] ?? "");
     const git = simpleGit({
       baseDir: args[0] === "init" ? "/" : folder,
-      timeout: { block: stalledMs },
+      ...(isTransfer ? {} : { timeout: { block: silentMs } }),
       ...(signal ? { abort: signal } : {}),
       allowEnvironment: Object.keys(variables),
       // These are our own constants below, not somebody's input.
@@ -56,7 +83,10 @@ export function gitIn(
  * The environment of a git process of this machine: whom to trust and how to get out, and no hook, helper or
  * file of its own.
  */
-export function gitEnvironment(token: string | null): Record<string, string> {
+export function gitEnvironment(
+  token: string | null,
+  silentMs = silentMsMax,
+): Record<string, string> {
   const settings: [string, string][] = [
     ["core.hooksPath", "/dev/null"],
     ["credential.helper", ""],
@@ -65,6 +95,8 @@ export function gitEnvironment(token: string | null): Record<string, string> {
     ["protocol.http.allow", "always"],
     ["protocol.https.allow", "always"],
     ["protocol.file.allow", "always"],
+    ["http.lowSpeedLimit", "1"],
+    ["http.lowSpeedTime", String(Math.ceil(silentMs / 1_000))],
   ];
   if (token) {
     const basic = Buffer.from(`x-access-token:${token}`).toString("base64");

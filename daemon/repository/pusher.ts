@@ -6,6 +6,13 @@ import type { Gate, PushResult } from "./repositories.ts";
 /** How long the end of a run waits for GitHub to take its commits. */
 const lastPushMsMax = 10 * 60_000;
 const retry = { baseMs: 500, mostMs: 15_000 };
+/** A refusal is believed after so many over so long, and never before the end: GitHub refuses in passing. */
+const refusalsMin = 3;
+const refusedMsMin = 90_000;
+const refusedPauseMs = 45_000;
+/** GitHub may show a commit a moment after it took it. */
+const looksMax = 5;
+const lookPauseMs = 3_000;
 
 /** Whether GitHub shows the run's commits; `kept`: the branch beside that has them instead, or null. */
 export type PushVerdict =
@@ -71,7 +78,7 @@ export class Pusher {
         this.#tell({ type: "commit", ...commit });
       this.#told = head;
     }
-    if (this.#stopped && !("unreachable" in Object(this.#stopped))) return;
+    if (this.#stopped === "moved") return;
     if (head === this.#onGitHub || this.#signal.aborted) return;
     // A branch that is not there yet is made by the first commit, not by a run without one.
     if (this.#onGitHub === null && head === this.#start) return;
@@ -97,14 +104,30 @@ export class Pusher {
   async finish(beside: string): Promise<PushVerdict> {
     const until = this.#clock.now() + lastPushMsMax;
     const state = new RunningState(this.#clock, this.#signal);
+    let refusals = 0;
+    let refusedSince = 0;
     for (;;) {
       this.nudge();
       await this.#working;
+      if (this.#isRefused && state.running) {
+        refusals += 1;
+        refusedSince ||= this.#clock.now();
+        const believed =
+          refusals >= refusalsMin && this.#clock.now() - refusedSince >= refusedMsMin;
+        if (!believed) {
+          await state.sleep(refusedPauseMs);
+          continue;
+        }
+      }
       const verdict = await this.#verdict(beside);
       const again = !verdict.ok && verdict.why === "unreachable" && this.#clock.now() < until;
       if (!again || !state.running) return verdict;
       await state.backOff(retry);
     }
+  }
+
+  get #isRefused(): boolean {
+    return this.#stopped !== null && this.#stopped !== "moved" && "refused" in this.#stopped;
   }
 
   async #verdict(beside: string): Promise<PushVerdict> {
@@ -118,17 +141,22 @@ export class Pusher {
     return { ok: false, why: "refused", detail: stopped.refused, kept };
   }
 
-  /** Believed only when GitHub itself shows the commit. */
+  /** Believed only when GitHub itself shows the commit, or one on top of it. */
   async #seen(): Promise<PushVerdict> {
     try {
-      const head = await this.#gate.remoteHead(await this.#token());
-      if (head === this.#told) return { ok: true, head };
-      return {
-        ok: false,
-        why: "moved",
-        detail: `GitHub has ${head ?? "no such branch"}`,
-        kept: null,
-      };
+      for (let looks = 1; ; looks++) {
+        const token = await this.#token();
+        const head = await this.#gate.remoteHead(token);
+        if (head === this.#told) return { ok: true, head };
+        // Somebody has pushed on top meanwhile.
+        if (head && (await this.#gate.remoteContains(this.#told, token)))
+          return { ok: true, head: this.#told };
+        if (looks >= looksMax || this.#signal.aborted) {
+          const detail = `GitHub has ${head ?? "no such branch"}`;
+          return { ok: false, why: "moved", detail, kept: null };
+        }
+        await this.#clock.sleep(lookPauseMs, this.#signal);
+      }
     } catch (error) {
       return { ok: false, why: "unreachable", detail: String(error), kept: null };
     }

@@ -48,6 +48,10 @@ export interface Gate {
   push(sha: string, token: string, branch?: string): Promise<PushResult>;
   /** Gives the commit that GitHub has on the branch now; null: the branch is not there. */
   remoteHead(token: string): Promise<string | null>;
+  /** Whether what GitHub has on the branch now has `sha` in its history. */
+  remoteContains(sha: string, token: string): Promise<boolean>;
+  /** Writes the branch's commits since `base` as a git bundle; GitHub has `base` and all before it. */
+  bundle(path: string, base: string): Promise<void>;
   /** Answers the container's git; `pushed` is called when a push may have changed something. */
   serve(request: IncomingMessage, response: ServerResponse, pushed: () => void): void;
 }

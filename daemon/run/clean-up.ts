@@ -4,20 +4,47 @@ import type { Config } from "../config.ts";
 import type { Disk } from "../disk.ts";
 import { volumeName } from "../docker/container-spec.ts";
 import type { Engine } from "../docker/engine.ts";
-import { gatePath } from "./run-record.ts";
+import type { Attempt, Parts } from "./attempt.ts";
+import { bundlePath } from "./kept.ts";
+import { gatePath, hasGate } from "./run-record.ts";
 
-// What a run leaves on the machine: its transcript, and the gate when GitHub has not taken its commits.
+// What a run leaves on the machine: its transcript, and what of its work is nowhere else.
 
 type Named = Pick<Job, "run" | "attempt">;
 type Keeper = { disk: Disk; config: Pick<Config, "data"> };
 
-/** The kept gate's path below the data folder, as people are told it. */
-export const keptPath = ({ run, attempt }: Named): string => `kept/${run}-${attempt}.git`;
+/**
+ * Keeps the commits of a run that GitHub has not taken: as a bundle, which leans on no mirror; where none can
+ * be made, as the whole gate. Gives its path; null when the run has no gate.
+ */
+export async function keepCommits(
+  { disk, config, repositories, log }: Pick<Parts, "disk" | "config" | "repositories" | "log">,
+  { job, folder }: Pick<Attempt, "job" | "folder">,
+): Promise<string | null> {
+  if (!hasGate(disk, folder)) return null;
+  const { repository, branch } = job;
+  const gate = repositories.openGate({ folder: gatePath(folder), repository, branch });
+  const bundle = bundlePath(config.data, job);
+  try {
+    await gate.bundle(bundle, job.base.sha);
+    return bundle;
+  } catch (error) {
+    log.warn({ err: error, run: job.run }, "no bundle could be made; the gate itself is kept");
+    const whole = bundle.replace(/\.bundle$/, ".git");
+    await disk.move(gatePath(folder), whole);
+    return whole;
+  }
+}
 
-/** Moves a run's gate to where it stays: the only copy of commits that GitHub has not taken. */
-export async function keepGate({ disk, config }: Keeper, folder: string, job: Named) {
-  const gate = gatePath(folder);
-  if (disk.exists(gate)) await disk.move(gate, join(config.data, keptPath(job)));
+/** Ends a run's container and keeps its volume, whose work is nowhere else; gives the volume's name. */
+export async function keepVolume(
+  engine: Engine,
+  job: Named,
+  containerId: string | null,
+): Promise<string> {
+  const name = volumeName(job.run, job.attempt);
+  await engine.removeContainer(containerId ?? name);
+  return name;
 }
 
 /** Removes a run's container and volume, whether they were made or not. */

@@ -59,11 +59,17 @@ export async function follow(watched: Watched): Promise<Outcome> {
   watched.meter.flush();
   const state = await engine.stateOf(container);
   outcome.outOfMemory = state?.outOfMemory ?? false;
-  outcome.died = !journal.ended;
+  const unsaved = journal.ended && outcome.agentBegan && !outcome.pushed;
+  outcome.died = !journal.ended || unsaved;
   outcome.began = journal.began;
   outcome.tail = output.tail();
   if (outcome.died)
     outcome.tail = cleanEnd(`${outcome.tail}\n${await engine.logsOf(container)}`, tailChars);
+  if (unsaved) {
+    // It waited for its daemon and ended in vain: what it left is on its volume.
+    outcome.tail = cleanEnd(`${outcome.tail}\n${outcome.failed?.detail ?? ""}`, tailChars);
+    outcome.failed = null;
+  }
   if (outcome.agent) outcome.agentProblem = watched.reader.end(outcome.agent);
   return outcome;
 }

@@ -6,8 +6,9 @@ import { Pusher } from "../repository/pusher.ts";
 import { keepLease } from "../server/lease.ts";
 import { quotaOf, settleSession } from "./agent-setup.ts";
 import { type Attempt, openAttempt, type Parts } from "./attempt.ts";
-import { keepGate, keptPath, removeContainerAndVolume, removeRunFolder } from "./clean-up.ts";
+import { keepCommits, keepVolume, removeContainerAndVolume, removeRunFolder } from "./clean-up.ts";
 import { follow } from "./follow.ts";
+import { recordKept } from "./kept.ts";
 import { died, type Outcome } from "./outcome.ts";
 import { type Prepared, prepare, reattach } from "./prepare.ts";
 import { Cancelled, isDockerAway, refusalOf } from "./refusal.ts";
@@ -247,7 +248,7 @@ async function conclude(
     question: asked?.type === "ask" ? asked.text : null,
     problem,
     isScript: plan.settings.adapter === "script",
-    keptPath: keptPath(job),
+    volumeKept: record.current.keepVolume,
   });
   const usedUp = problem?.code === "quota_reached";
   const quota = usedUp ? quotaOf(parts.config, plan, problem.resetAt) : null;
@@ -273,14 +274,23 @@ async function keepSession(
 
 /** From a known end to nothing left: each step may be done twice. */
 async function finish(parts: Parts, attempt: Attempt, mode: Mode, end: Settle) {
-  const { engine, log } = parts;
+  const { engine, clock, log } = parts;
   const { job, folder, record, signals } = attempt;
   record.update({ end });
-  await removeContainerAndVolume(engine, job, record.current.containerId);
+  const { keep, containerId } = record.current;
+  let volume: string | null = null;
+  if (record.current.keepVolume) volume = await keepVolume(engine, job, containerId);
+  else await removeContainerAndVolume(engine, job, containerId);
+  // Before the app hears of the end: from then on people look for it here.
+  const commits = keep ? await keepCommits(parts, attempt) : null;
+  if (commits || volume) {
+    const { run, number, repository, branch, title } = job;
+    const since = clock.now();
+    const about = { run, attempt: job.attempt, number, repository, branch, title };
+    recordKept(parts, { ...about, since, commits, volume });
+  }
   if (mode !== "keep") await settle(parts, attempt, end);
   if (signals.over.aborted) return;
-  const { keep } = record.current;
-  if (keep) await keepGate(parts, folder, job);
   await removeRunFolder(parts, folder, job);
   if (mode === "keep") log.warn({ run: job.run, kept: keep }, "another run goes on instead");
 }

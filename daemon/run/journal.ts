@@ -70,6 +70,7 @@ export class Journal {
     const mark = { journal: end };
     switch (line.type) {
       case "stage":
+        if (line.stage === "agent") outcome.agentBegan = true;
         if (fresh) outbox.add({ type: "stage", stage: line.stage }, mark);
         break;
       case "notice":
@@ -102,6 +103,7 @@ export class Journal {
         outcome.failed = { code: line.code, detail: cleanEnd(line.detail, tailChars) };
         break;
       case "end":
+        outcome.pushed = line.pushed;
         this.ended = true;
         this.#over();
         break;

@@ -14,8 +14,12 @@ export type Outcome = {
   receipts: { command: string; exit: number }[];
   failed: Failure | null;
   outOfMemory: boolean;
-  /** It ended before its work did. */
+  /** It ended before its work did, or with work that never came to the gate. */
   died: boolean;
+  /** The agent was started: from then on there may be work on the volume. */
+  agentBegan: boolean;
+  /** By its own word everything is in the gate. */
+  pushed: boolean;
   /** It had its task and wrote something; else nothing of it has happened. */
   began: boolean;
   /** The end of the agent's output, clean. */
@@ -37,6 +41,8 @@ export function blank(): Outcome {
     failed: null,
     outOfMemory: false,
     died: false,
+    agentBegan: false,
+    pushed: false,
     began: false,
     tail: "",
   };

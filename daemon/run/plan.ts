@@ -102,6 +102,7 @@ export function makePlan(
     diskBytes: Math.min(bytesOf(most.disk), bytesOf(asked.disk ?? most.disk)),
     minutes: Math.min(most.minutes, asked.minutes ?? most.minutes),
     prebootSeconds: Math.min(most.preboot_seconds, asked.preboot_seconds ?? most.preboot_seconds),
+    awayMs: config.away_minutes * 60_000,
     allow: requested.egress?.allow ?? [],
     branchSha: fetched.branchSha,
     startSha: fetched.branchSha ?? fetched.defaultSha,

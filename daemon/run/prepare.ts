@@ -1,8 +1,7 @@
 import { posix } from "node:path";
 import { failureDetailMax } from "../../app/protocol/failure.ts";
 import type { Job } from "../../app/protocol/job.ts";
-import { RunningState } from "../../app/protocol/running-state.ts";
-import { volumeName } from "../docker/container-spec.ts";
+import { daemonLabel, volumeName } from "../docker/container-spec.ts";
 import { type Carrier, type Engine, imageLabels, type Started } from "../docker/engine.ts";
 import type { LimitHit } from "../gateway/model/model.ts";
 import { openTunnel } from "../gateway/tunnel.ts";
@@ -11,20 +10,17 @@ import { BuildError } from "../images/build.ts";
 import { BuildRefused, type Wanted } from "../images/builds.ts";
 import { ContextError } from "../images/context.ts";
 import { redact } from "../redact.ts";
-import { GitError } from "../repository/git.ts";
 import type { Drift, Fetched, Gate } from "../repository/repositories.ts";
 import { type AgentSetup, acceptsMessages, chooseSession, makeAgentSetup } from "./agent-setup.ts";
 import type { Attempt, Parts } from "./attempt.ts";
 import { removeContainerAndVolume } from "./clean-up.ts";
+import { fetchMirror } from "./fetch.ts";
 import { makePlan, PlanError, refuseDefaultBranch, refuseForeign } from "./plan.ts";
 import { Cancelled } from "./refusal.ts";
 import { gatePath, hasGate, type Plan } from "./run-record.ts";
 import { containerRequestOf, reserveBytes, sameContainer, taskOf } from "./task.ts";
 
 // From a job to a container at work: token, mirror, plan, image, gate, agent, container, task.
-
-const fetchTriesMax = 4;
-const fetchRetry = { baseMs: 500, mostMs: 5_000 };
 
 /** A run whose container is at work, or has been. */
 export type Prepared = {
@@ -55,7 +51,7 @@ export async function prepare(parts: Parts, attempt: Attempt): Promise<Prepared>
   const ahead = startAhead(parts, attempt);
   let handed = false;
   try {
-    const fetched = await fetchWithRetry(parts, attempt);
+    const fetched = await fetchMirror(parts, attempt);
     refuseDefaultBranch(job, fetched);
     const drafted = makePlan(config, job, fetched);
     const launch = chooseSession({ config, job, outbox }, drafted);
@@ -100,14 +96,20 @@ export async function reattach(parts: Parts, attempt: Attempt): Promise<Prepared
   // Started ahead of its plan and killed with it: there is no gate yet, so nothing has begun.
   const finished = hasGate(disk, attempt.folder);
   const state = finished ? await engine.stateOf(containerId) : null;
-  // It has told something, so it was there: if it is gone now, its volume is to be rescued.
-  const wasThere = finished && outbox.mark.journal > 0;
+  // It was there, by what it told or by its volume: if it is gone now, its work is to be rescued.
+  const told = finished && outbox.mark.journal > 0;
+  const wasThere = told || (finished && state === null && (await hasVolume(parts, job)));
   if (!state?.started && !wasThere) {
     await removeContainerAndVolume(engine, job, containerId);
     return null;
   }
   outbox.add({ type: "notice", text: "the daemon was restarted and goes on with this run" });
   return prepared;
+}
+
+async function hasVolume({ engine, identity }: Parts, { run, attempt }: Job): Promise<boolean> {
+  const volumes = await engine.ownedVolumes(`${daemonLabel}=${identity}`);
+  return volumes.some(({ name }) => name === volumeName(run, attempt));
 }
 
 /** `again`: for a container that is under way with what it was given. */
@@ -252,26 +254,4 @@ async function needImage(engine: Engine, image: string) {
       "image_no_contract",
       `${image} carries no label ${contractLabel}=${contractVersion}.`,
     );
-}
-
-/** The mirror, up to date; GitHub may be away for a moment. */
-async function fetchWithRetry(
-  { repositories, clock }: Parts,
-  { job, signals, pushToken }: Attempt,
-): Promise<Fetched> {
-  const state = new RunningState(clock, AbortSignal.any([signals.over, signals.cancel]));
-  for (;;) {
-    try {
-      const { repository, branch } = job;
-      return await repositories.fetch(
-        { repository, branch, token: await pushToken() },
-        state.signal,
-      );
-    } catch (error) {
-      if (signals.cancel.aborted) throw new Cancelled();
-      const again = error instanceof GitError && state.failures + 1 < fetchTriesMax;
-      if (!again || signals.over.aborted) throw error;
-      await state.backOff(fetchRetry);
-    }
-  }
 }

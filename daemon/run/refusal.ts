@@ -23,12 +23,17 @@ export function refusalOf(error: unknown): Ending {
 export const isDockerAway = (error: unknown): boolean =>
   error instanceof DockerError && error.kind === "unavailable";
 
+/** Whether a disk is full, this machine's or the engine's. */
+export const isDiskFull = (error: unknown): boolean =>
+  (error instanceof DockerError && error.kind === "disk_full") ||
+  (error as { code?: string }).code === "ENOSPC";
+
 function codeOf(error: unknown): FailureCode {
   if (error instanceof GitError)
     return error.message.includes(trimoYmlPath) ? "config_invalid" : "repository_unreachable";
   if (error instanceof ServerError) return "daemon_failed";
   if (isDockerAway(error)) return "docker_unavailable";
-  if (error instanceof DockerError && error.kind === "disk_full") return "disk_full";
+  if (isDiskFull(error)) return "disk_full";
   if (error instanceof DockerError && error.kind === "image_missing") return "image_missing";
-  return (error as { code?: string }).code === "ENOSPC" ? "disk_full" : "daemon_failed";
+  return "daemon_failed";
 }

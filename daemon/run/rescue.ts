@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { cleanEnd } from "../redact.ts";
 import { type AgentSetup, blankReader } from "./agent-setup.ts";
 import type { Attempt, Parts } from "./attempt.ts";
 import { follow } from "./follow.ts";
@@ -6,14 +7,18 @@ import type { Outcome } from "./outcome.ts";
 import { containerRequestOf, taskOf } from "./task.ts";
 import type { Watched } from "./watched.ts";
 
-/** A dead container's work is looked for this often. */
+/** So many containers may try to save a dead one's work; an engine that is away is no try. */
 const rescuesMax = 3;
+const whyChars = 300;
 
 /**
  * Saves the work of a container that died from its volume: another container commits and pushes it.
  * That it died is on record before anything is removed, so a daemon killed here begins here again.
  *
- * @throws Error when the rescue's own container dies: the caller tries again from the record.
+ * After three that ran in vain the volume is kept, and the run ends saying so.
+ *
+ * @throws Error when the rescue's own container dies or saves nothing: the caller tries again from the
+ *   record. DockerError.
  */
 export async function rescue(
   { engine, disk, config, identity, log }: Parts,
@@ -23,11 +28,13 @@ export async function rescue(
   agent: AgentSetup["task"],
 ) {
   const rescues = record.current.died?.rescues ?? 0;
+  const died = { outOfMemory, tail, rescues };
+  record.update({ died });
   if (rescues >= rescuesMax) {
-    log.error({ run: job.run }, "the dead container's work could not be rescued");
+    log.error({ run: job.run }, "the dead container's work could not be rescued; its volume stays");
+    record.update({ keepVolume: true });
     return;
   }
-  record.update({ died: { outOfMemory, tail, rescues: rescues + 1 } });
   await engine.removeContainer(watched.container);
   const { plan } = watched;
   const forge = new URL(config.github).host;
@@ -49,5 +56,8 @@ export async function rescue(
     // A cancel that was asked of the run must not stop what saves its work.
     signals: { stop: new AbortController().signal, abandon, leave, over },
   });
-  if (saved.died && !over.aborted) throw new Error("the rescue's container died as well");
+  if (over.aborted || (saved.pushed && !saved.died)) return;
+  record.update({ died: { ...died, rescues: rescues + 1 } });
+  const why = cleanEnd(saved.failed?.detail ?? saved.tail, whyChars);
+  throw new Error(`the rescue's container saved nothing: ${why}`);
 }

@@ -40,6 +40,8 @@ export const Plan = z.object({
   diskBytes: z.number().default(20 * 2 ** 30),
   minutes: z.number(),
   prebootSeconds: z.number().default(300),
+  /** How long each step of the container waits for a daemon that is gone. */
+  awayMs: z.number().default(30 * 60_000),
   allow: z.array(z.string()),
   /** The branch's commit when the run began; null: the run makes the branch. */
   branchSha: z.string().nullable(),
@@ -68,6 +70,8 @@ const CurrentRecord = z.object({
   limitHit: LimitHit.nullable(),
   /** GitHub has not taken its commits: the gate is kept. */
   keep: z.boolean(),
+  /** Its volume may hold the only copy of its work: it stays when the run is over. */
+  keepVolume: z.boolean().default(false),
   /** How it ended, once that is known: what is left is cleaning up and saying so. */
   end: Settle.nullable(),
 });
@@ -128,6 +132,7 @@ const newRecord = (job: Job): RunRecord => ({
   died: null,
   limitHit: null,
   keep: false,
+  keepVolume: false,
   end: null,
 });
 

@@ -10,6 +10,7 @@ import type { Listener } from "../server/connection.ts";
 import type { Parts } from "./attempt.ts";
 import { removeContainerAndVolume, removeRunFolder } from "./clean-up.ts";
 import { type Mode, runJob } from "./job.ts";
+import { isDiskFull, isDockerAway } from "./refusal.ts";
 import { hasGate, type RunRecord, readRecords, runFolder, writeRecord } from "./run-record.ts";
 import type { Controls } from "./signals.ts";
 
@@ -202,29 +203,35 @@ export class Slots implements Listener {
     const { log, clock, config, disk } = this.#parts;
     const state = new RunningState(clock, controls.leave);
     let record = before;
-    for (let tries = 1; tries <= triesMax; tries++) {
+    for (let tries = 1; tries <= triesMax; ) {
       try {
         return await runJob(this.#parts, job, controls, record, mode);
       } catch (error) {
         log.error({ err: error, run: job.run, tries }, "a run failed inside the daemon");
+        // An engine that is away and a full disk say nothing about the run: they are waited for.
+        if (!isDockerAway(error) && !isDiskFull(error)) tries += 1;
         await state.backOff(jobRetry);
         if (!state.running) return;
         const folder = runFolder(config.data, job.run, job.attempt);
         record =
           readRecords(disk, config.data).find((row) => row.folder === folder)?.record ?? null;
-        if (tries === triesMax - 1 && record) record = givenUp(disk, { folder, record }, error);
+        if (tries === triesMax && record) record = givenUp(disk, { folder, record }, error);
       }
     }
   }
 }
 
-/** Nothing helped: the run ends, and its gate is kept for a person to look at. */
+/** Nothing helped: the run ends, and all that may hold its work is kept for a person to look at. */
 function givenUp(
   disk: Disk,
   { folder, record }: { folder: string; record: RunRecord },
   error: unknown,
 ): RunRecord {
-  const detail = `The run's commits are kept on the machine. ${String(error)}`.slice(0, 1_000);
+  const detail =
+    `What the run left is kept on its machine: see \`trimo kept\`. ${String(error)}`.slice(
+      0,
+      1_000,
+    );
   const end = {
     attempt: record.job.attempt,
     lastSeq: 0,
@@ -234,7 +241,7 @@ function givenUp(
     changed: false,
     quota: null,
   };
-  const given = { ...record, keep: true, end: record.end ?? end };
+  const given = { ...record, keep: true, keepVolume: record.end === null, end: record.end ?? end };
   writeRecord(disk, folder, given);
   return given;
 }

@@ -30,6 +30,7 @@ export function taskOf(job: Job, plan: Plan, agent: AgentSetup["task"], forge: s
     stoppedMessage: `Keep what run ${job.number} had done when it was stopped\n\nTrimo-Run: ${job.run}`,
     timeMs: Math.round(plan.minutes * 60_000),
     prebootMs: plan.prebootSeconds * 1_000,
+    awayMs: plan.awayMs,
     outputBytesMax,
     diskBytes: plan.diskBytes,
     reserveBytes,

@@ -25,8 +25,8 @@ export type Evidence = {
   problem: Problem | null;
   /** A script's own words explain most of its end; those of other agents are for programs. */
   isScript: boolean;
-  /** Where the gate is kept when GitHub took nothing, below the daemon's data folder. */
-  keptPath: string;
+  /** What could not be saved of the run's work is kept on its volume. */
+  volumeKept: boolean;
 };
 
 const succeeded: Ending = { outcome: "succeeded", failure: null };
@@ -49,7 +49,9 @@ const stopCodes = {
 /** Decides how a run ended: the first of what follows that is true. */
 export function verdictOf(evidence: Evidence): Ending {
   const { outcome, push, limitHit, question, problem } = evidence;
-  if (!push.ok) return pushFailed(push, evidence.keptPath);
+  if (!push.ok) return pushFailed(push);
+  if (evidence.volumeKept)
+    return failed("container_died", `${outcome.tail}\n${volumeWords}`.trim());
   if (evidence.cancelled) return cancelled;
   if (outcome.failed) return failed(outcome.failed.code, outcome.failed.detail);
   const words = lastWords(outcome.tail, evidence.isScript);
@@ -70,10 +72,13 @@ function failed(code: FailureCode, detail: string): Ending {
   return { outcome: code === "time_limit" ? "timed_out" : "failed", failure: { code, detail } };
 }
 
-function pushFailed(push: Exclude<PushVerdict, { ok: true }>, keptPath: string): Ending {
+const volumeWords =
+  "What the agent had not committed could not be saved; it is kept on the run's machine for two weeks: `trimo kept` there says where.";
+
+function pushFailed(push: Exclude<PushVerdict, { ok: true }>): Ending {
   const kept = push.kept
     ? `The run's commits are on the branch ${push.kept}.`
-    : `The run's commits are kept on the machine, in ${keptPath} of the daemon's data folder.`;
+    : "The run's commits are kept on its machine: `trimo kept` there says where.";
   return failed(pushCodes[push.why], `${push.detail}\n${kept}`.trim());
 }
 

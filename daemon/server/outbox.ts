@@ -46,6 +46,20 @@ const factsMax: Partial<Record<Fact["type"], number>> = {
 type Mark = { journal: number; output: number; transcript: number };
 const start: Mark = { journal: 0, output: 0, transcript: 0 };
 
+/** An error of the disk's, which may be full for a while. */
+const isOfDisk = (error: unknown): boolean =>
+  ["ENOSPC", "EDQUOT", "EIO"].includes((error as { code?: string }).code ?? "");
+
+/** A line of the file; null when it is torn or not the next one. */
+function parsed(line: string, seq: number): { event: Event; mark: Mark } | null {
+  try {
+    const { event, mark } = JSON.parse(line) as { event: Event; mark: Mark };
+    return event.seq === seq && typeof mark.journal === "number" ? { event, mark } : null;
+  } catch {
+    return null;
+  }
+}
+
 /**
  * Numbers a run's events and keeps them on disk until the app has them. A mark is stored with each
  * event, so what a restarted daemon reads again never makes the same event twice.
@@ -61,6 +75,10 @@ export class Outbox {
   #log: Logger;
   #closed = false;
   #counts = new Map<string, number>();
+  /** The length of the file's good part. */
+  #bytes = 0;
+  /** The highest number that survives a power cut. */
+  #synced = 0;
 
   constructor(path: string, { disk, clock, log }: { disk: Disk; clock: Clock; log: Logger }) {
     this.#path = path;
@@ -68,15 +86,23 @@ export class Outbox {
     this.#clock = clock;
     this.#log = log;
     const text = disk.read(path) ?? "";
-    const whole = text.slice(0, text.lastIndexOf("\n") + 1);
-    // A line that was being written when the daemon was killed never happened.
-    if (whole.length < text.length) disk.truncate(path, Buffer.byteLength(whole));
-    for (const line of whole.split("\n").filter(Boolean)) {
-      const { event, mark } = JSON.parse(line) as { event: Event; mark: Mark };
-      this.#events.push(event);
-      this.#counts.set(event.type, (this.#counts.get(event.type) ?? 0) + 1);
-      this.mark = mark;
+    for (const line of text.split("\n").slice(0, -1)) {
+      const row = parsed(line, this.lastSeq + 1);
+      // What a kill or a full disk has torn never happened, nor what came after it: it is read again.
+      if (!row) break;
+      this.#remember(row.event);
+      this.mark = row.mark;
+      this.#bytes += Buffer.byteLength(line) + 1;
     }
+    if (this.#bytes < Buffer.byteLength(text)) {
+      log.warn({ path, kept: this.lastSeq }, "the end of an outbox was torn; it is read again");
+      disk.truncate(path, this.#bytes);
+    }
+  }
+
+  #remember(event: Event) {
+    this.#events.push(event);
+    this.#counts.set(event.type, (this.#counts.get(event.type) ?? 0) + 1);
   }
 
   get lastSeq(): number {
@@ -95,26 +121,42 @@ export class Outbox {
     this.addAll([fact], mark);
   }
 
-  /** What one line of a run's files says is kept as one: all of it, or none and read again. */
+  /**
+   * What one line of a run's files says is kept as one: all of it, or none and read again.
+   *
+   * @throws Error of the disk's, such as ENOSPC; then nothing was added.
+   */
   addAll(facts: Fact[], mark: Partial<Mark>) {
-    this.mark = { ...this.mark, ...mark };
-    if (this.#closed) return;
+    const moved = { ...this.mark, ...mark };
+    if (this.#closed) {
+      this.mark = moved;
+      return;
+    }
     const made: Event[] = [];
     for (const fact of facts.filter((one) => this.hears(one))) {
       const seq = this.lastSeq + made.length + 1;
       const event = Event.safeParse({ ...fact, seq, at: this.#clock.now() });
-      if (event.success) {
-        made.push(event.data);
-        this.#counts.set(fact.type, (this.#counts.get(fact.type) ?? 0) + 1);
-      }
+      if (event.success) made.push(event.data);
       // One fact the app would not take must not keep all after it from being sent.
       else this.#log.error({ fact: fact.type, why: event.error.message }, "a fact is malformed");
     }
+    if (made.length > 0) this.#append(made, moved);
+    this.mark = moved;
     if (made.length === 0) return;
-    const rows = made.map((event) => `${JSON.stringify({ event, mark: this.mark })}\n`);
-    this.#disk.append(this.#path, rows.join(""));
-    this.#events.push(...made);
+    for (const event of made) this.#remember(event);
     for (const wake of this.#news.splice(0)) wake();
+  }
+
+  #append(events: Event[], mark: Mark) {
+    const text = events.map((event) => `${JSON.stringify({ event, mark })}\n`).join("");
+    try {
+      this.#disk.append(this.#path, text);
+      this.#bytes += Buffer.byteLength(text);
+    } catch (error) {
+      // Half a line in the middle would end the file for its next reader.
+      if (this.#disk.exists(this.#path)) this.#disk.truncate(this.#path, this.#bytes);
+      throw error;
+    }
   }
 
   /**
@@ -136,18 +178,42 @@ export class Outbox {
       const from = this.#acknowledged;
       const batch = fitting(this.#events.slice(from, from + eventsPerPostMax));
       try {
+        await this.#sync(from + batch.length);
         const answer = await server.events(run, { attempt, events: batch }, state.signal);
         this.#acknowledged = Math.max(answer.acknowledged, 0);
+        this.#skipTo(answer.acknowledged);
         state.succeeded();
         for (const wake of this.#news.splice(0)) wake();
       } catch (error) {
         if (!state.running) return;
-        if (!(error instanceof ServerError) || !error.passing) throw error;
-        if (state.failures === 0)
-          this.#log.warn({ run, why: error.message }, "events wait to be sent");
+        const passing = error instanceof ServerError ? error.passing : isOfDisk(error);
+        if (!passing) throw error;
+        if (state.failures === 0) this.#log.warn({ run, err: error }, "events wait to be sent");
         await state.backOff(retry);
       }
     }
+  }
+
+  /** What the app knows must be known here after a power cut, or other events get its numbers. */
+  async #sync(upTo: number) {
+    if (this.#synced >= upTo) return;
+    const written = this.lastSeq;
+    await this.#disk.sync(this.#path);
+    this.#synced = written;
+  }
+
+  /** The app has events that are lost here: their numbers must not be given to others. */
+  #skipTo(seq: number) {
+    const lost: Event[] = [];
+    for (let next = this.lastSeq + 1; next <= seq; next++)
+      lost.push({ type: "notice", text: "lost on this machine", seq: next, at: this.#clock.now() });
+    if (lost.length === 0) return;
+    this.#log.error(
+      { path: this.#path, events: lost.length },
+      "the app has events that are not here",
+    );
+    this.#append(lost, this.mark);
+    for (const event of lost) this.#remember(event);
   }
 
   /** Resolves when the app has every event, or the signal aborts. */

@@ -1,6 +1,7 @@
 import { chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { lookEveryMs, runAgent } from "./agent-process.ts";
 import { clone, cloned } from "./clone.ts";
+import { waitForDaemon } from "./gateway.ts";
 import { Failed, write } from "./journal.ts";
 import { commitAndPush, leftoverKbMax, leftoverKbMaxOnFullDisk } from "./leftovers.ts";
 import { containerDisk, watchDisk } from "./limits.ts";
@@ -26,6 +27,7 @@ const lingerMs = 30 * 60_000;
 
 async function main() {
   const task = await readTask();
+  waitForDaemon(task.awayMs);
   mkdirSync("/var/lib/trimo", { recursive: true, mode: 0o755 });
   writeFileSync(places.output, "", { flag: "a" });
   const deadline = Date.now() + task.timeMs;
@@ -33,7 +35,8 @@ async function main() {
   let pushed = false;
   try {
     if (task.mode === "run") pushed = await run(task, deadline, services);
-    else if (existsSync(cloned)) pushed = await commitAndPush(task, leftoverKbMax);
+    // Without a whole checkout there is nothing to save.
+    else pushed = !existsSync(cloned) || (await commitAndPush(task, leftoverKbMax));
   } catch (error) {
     if (!(error instanceof Failed)) throw error;
     services.tellEnds();

@@ -3,8 +3,10 @@ import { pause } from "./process.ts";
 import { stop } from "./stop.ts";
 
 export const gatewayPort = 3128;
-/** How long the steps that need the daemon wait for it to come back. */
-const daemonAwayMs = 30 * 60_000;
+/** How long a step waits for the daemon once the run was stopped. */
+const stoppedAwayMs = 10_000;
+/** How long a step that needs the daemon waits for it to come back; the task says. */
+let awayMs = 30 * 60_000;
 /** A clone or push that fails is tried again this often, with a pause. */
 const gatewayTriesMax = 4;
 const gatewayPauseMs = 500;
@@ -26,11 +28,17 @@ export async function throughGateway(
   }
 }
 
-/** Resolves when the gateway answers; false when it does not come in time. */
+/** Sets how long a step waits for a daemon that is gone, in milliseconds. */
+export function waitForDaemon(ms: number) {
+  awayMs = ms;
+}
+
+/** Resolves when the gateway answers, or when it has been waited for in vain. */
 export async function gatewayIsThere(given?: AbortSignal) {
-  const until = Date.now() + daemonAwayMs;
-  while (Date.now() < until && !given?.aborted && !(await answers())) {
-    if (stop.signal.aborted && Date.now() > until - daemonAwayMs + 10_000) return;
+  const since = Date.now();
+  const waited = () => Date.now() - since;
+  while (waited() < awayMs && !given?.aborted && !(await answers())) {
+    if (stop.signal.aborted && waited() > stoppedAwayMs) return;
     await pause(4);
   }
 }

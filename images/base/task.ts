@@ -24,6 +24,8 @@ export type Task = {
   /** For the whole run, in milliseconds. */
   timeMs: number;
   prebootMs: number;
+  /** How long each step that needs the daemon waits for it to come back, in milliseconds. */
+  awayMs: number;
   outputBytesMax: number;
   /** What the run may write in all, and what it should leave free on the engine's disk. */
   diskBytes: number;

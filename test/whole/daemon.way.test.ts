@@ -1,6 +1,6 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { containers, docker, leftovers, until } from "../support/rig.ts";
+import { containers, docker, leftovers, type Program, until } from "../support/rig.ts";
 import { repository, type Scene, startScene } from "../support/scene.ts";
 
 // The daemon killed at each stage, drained and doubled; images that no run can use; containers that
@@ -176,6 +176,53 @@ test("a container that is killed has its uncommitted work rescued from the volum
   expect(
     await scene.rig.github.repositories.git(repository, ["show", `${pull?.head.sha}:PRECIOUS`]),
   ).toBe("precious");
+});
+
+describe("a container that waits for its daemon in vain, and ends", () => {
+  const alone = "echo precious > PRECIOUS; sleep 3; echo more > MORE";
+  const quickly = { slots: 1, away_minutes: 0.05, limits: yml.limits };
+  const agents = { alone: { adapter: "script", command: ["bash", "-c", alone] } };
+  let token: string;
+  let other: Program;
+  const start = () => scene.rig.startDaemon("brief", token, { ...quickly, agents });
+  beforeAll(() => {
+    token = scene.rig.enroll("brief");
+    other = start();
+  });
+  afterAll(() => other.kill("SIGTERM"));
+
+  /** Kills the daemon under the agent's hands, and waits for the container's own end. */
+  async function abandon(title: string): Promise<number> {
+    const issue = await scene.begin(title, "alone");
+    const inside = (id: string, ...command: string[]) =>
+      spawnSync("docker", ["exec", id, ...command], { encoding: "utf8" });
+    const id = await until("its file", () =>
+      containers(scene.rig).find(
+        (one) => inside(one, "test", "-e", "/workspace/PRECIOUS").status === 0,
+      ),
+    );
+    await other.kill("SIGKILL");
+    await until("the container's end", () =>
+      inside(id, "cat", "/var/lib/trimo/journal").stdout.includes('"pushed":false'),
+    );
+    other = start();
+    return issue;
+  }
+
+  test("has its uncommitted work rescued when the daemon is back", async () => {
+    const issue = await abandon("Left alone");
+    const end = await scene.finalComment(issue);
+    expect(end.body).toContain("container_died");
+    expect(await scene.subjects(issue)).toEqual(["Keep what run 1 left uncommitted"]);
+    const [pull] = await scene.pullOf(issue);
+    const { repositories } = scene.rig.github;
+    for (const [file, text] of [
+      ["PRECIOUS", "precious"],
+      ["MORE", "more"],
+    ])
+      expect(await repositories.git(repository, ["show", `${pull?.head.sha}:${file}`])).toBe(text);
+    await until("nothing left behind", () => leftovers(scene.rig).length === 0);
+  });
 });
 
 test("SIGTERM drains: the run under way is finished, the next one waits for another daemon", async () => {

@@ -84,6 +84,19 @@ describe("GitHub", () => {
     expect(await scene.rig.github.comments(repository, issue)).toHaveLength(1);
   });
 
+  test("whose git is away for 20 seconds at a run's start is waited for, and people are told", async () => {
+    const { state } = scene.rig.github;
+    state.gitAway = true;
+    const issue = await scene.begin("Outage", "quick");
+    const told = "GitHub does not answer; waiting since";
+    await until("the notice", async () => (await scene.story(issue)).includes(told));
+    // As long as failed every run before.
+    await new Promise((resolve) => setTimeout(resolve, 20_000));
+    expect(await scene.story(issue)).not.toContain("repository_unreachable");
+    state.gitAway = false;
+    expect((await scene.finalComment(issue)).body).toContain("✅ **Run 1**");
+  });
+
   test("refusing for a while with 503 and a secondary limit only delays", async () => {
     const { state } = scene.rig.github;
     state.faults.push({ when: /^POST .*check-runs$/, times: 2, at: "before", status: 503 });

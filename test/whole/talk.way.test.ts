@@ -1,5 +1,4 @@
 import { execFileSync } from "node:child_process";
-import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { leases } from "../../app/state/schema.ts";
 import {
@@ -238,10 +237,12 @@ test("a machine that comes back after another has gone on with its pipeline keep
   );
   daemon = rig.startDaemon("studio", token, yml);
   await until("its work kept", () => daemon.output().includes("another run goes on instead"));
-  const [kept] = readdirSync(`${rig.folder}/studio/daemon/kept`);
-  const gate = `${rig.folder}/studio/daemon/kept/${kept}`;
-  const show = execFileSync("git", ["-C", gate, "show", `${head.ref}:TWO`]).toString();
-  expect(show).toBe("two\n");
+  const listed = await rig.run("kept", "--data", `${rig.folder}/studio`, "--json");
+  const [kept] = JSON.parse(listed.output) as { repository: string; commits: string }[];
+  expect(kept?.repository).toBe(other);
+  // Into a clone that has no more than GitHub.
+  await github.repositories.git(other, ["fetch", kept?.commits ?? "", `${head.ref}:refs/kept`]);
+  expect(await github.repositories.git(other, ["show", "refs/kept:TWO"])).toBe("two");
   await github.comment("ana", other, issue, "/trimo cancel");
   await said(other, issue, "⏹️ **Run 2**");
   await mini.kill("SIGTERM");

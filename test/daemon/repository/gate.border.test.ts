@@ -1,12 +1,16 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemClock } from "../../../app/protocol/clock.ts";
+import { copyCgi } from "../../../daemon/repository/gate.ts";
+import { type GitError, gitIn } from "../../../daemon/repository/git.ts";
 import { GitRepositories } from "../../../daemon/repository/git-repositories.ts";
 import { Pusher } from "../../../daemon/repository/pusher.ts";
 import type { Gate } from "../../../daemon/repository/repositories.ts";
@@ -232,4 +236,176 @@ test("on to the remote forward only: a branch that somebody moved is never overw
   expect(await git(remote, "rev-parse", "trimo/1-x")).toBe(theirs);
   const away = new GitRepositories(join(folder, "data"), join(folder, "nowhere")).openGate(named);
   expect(await away.push(head, "token")).toHaveProperty("unreachable");
+});
+
+function serveBackend(path: string, request: IncomingMessage, response: ServerResponse) {
+  const { pathname, search } = new URL(request.url ?? "/", "http://x");
+  const child = spawn("git", ["http-backend"], {
+    stdio: ["pipe", "pipe", "ignore"],
+    env: {
+      ...env,
+      GIT_PROJECT_ROOT: path,
+      GIT_HTTP_EXPORT_ALL: "1",
+      PATH_INFO: pathname.replace("/x.git", ""),
+      REQUEST_METHOD: request.method,
+      QUERY_STRING: search.slice(1),
+      CONTENT_TYPE: request.headers["content-type"] ?? "",
+      HTTP_CONTENT_ENCODING: request.headers["content-encoding"] ?? "",
+      GIT_PROTOCOL: String(request.headers["git-protocol"] ?? ""),
+    } as NodeJS.ProcessEnv,
+  });
+  request.pipe(child.stdin);
+  copyCgi(child.stdout, response);
+}
+
+/** A clock whose sleeps take no time; what it was asked to sleep. */
+function jumping() {
+  const slept: number[] = [];
+  let at = 1_800_000_000_000;
+  const clock = {
+    ...systemClock,
+    now: () => at,
+    sleep: async (ms: number) => {
+      slept.push(ms);
+      at += ms;
+    },
+  };
+  return { clock, slept };
+}
+
+/** A branch of its own on the remote, a gate for it, and the run's first commit in the gate. */
+async function pusherOn(branch: string, clock = jumping().clock) {
+  const start = await git(remote, "rev-parse", "trunk");
+  await git(remote, "update-ref", `refs/heads/${branch}`, start);
+  const request = { repository: "acme/app", branch, token: "token" };
+  const fetched = await repositories.fetch(request, new AbortController().signal);
+  const place = join(folder, `${branch.replaceAll("/", "-")}.git`);
+  const own = await repositories.makeGate(
+    { folder: place, repository: "acme/app", branch },
+    fetched.folder,
+    start,
+  );
+  const tree = await git(place, "rev-parse", `${start}^{tree}`);
+  const head = await git(place, "commit-tree", tree, "-p", start, "-m", "Work");
+  await git(place, "update-ref", `refs/heads/${branch}`, head);
+  const pusher = new Pusher({
+    gate: own,
+    at: { told: start, onGitHub: start, start },
+    token: async () => "token",
+    clock,
+    tell: () => {},
+    signal: new AbortController().signal,
+  });
+  return { pusher, head, tree };
+}
+
+/** What the remote says to a push until the test is over: `times` refusals, then yes. */
+async function refusing(words: string, times: number, work: () => Promise<void>) {
+  const hook = join(remote, "hooks/update");
+  const count = join(folder, "refusals");
+  writeFileSync(count, "");
+  const script = `[ $(wc -c < ${count}) -ge ${times} ] && exit 0\nprintf x >> ${count}\necho "${words}" >&2; exit 1`;
+  writeFileSync(hook, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  try {
+    await work();
+  } finally {
+    rmSync(hook);
+  }
+}
+
+test("GitHub that refuses twice in passing has the commits at the third push", async () => {
+  await refusing("not now", 2, async () => {
+    const { clock, slept } = jumping();
+    const { pusher, head } = await pusherOn("trimo/2-once", clock);
+    expect(await pusher.finish("trimo/2-once-run-1")).toEqual({ ok: true, head });
+    expect(slept).toHaveLength(2);
+  });
+});
+
+test("a refusal is believed after three over ninety seconds, and the work goes beside", async () => {
+  await refusing("protected branch", 3, async () => {
+    const { clock, slept } = jumping();
+    const { pusher } = await pusherOn("trimo/3-never", clock);
+    const verdict = await pusher.finish("trimo/3-never-run-1");
+    expect(verdict).toMatchObject({ ok: false, why: "refused", kept: "trimo/3-never-run-1" });
+    expect(slept.reduce((a, b) => a + b, 0)).toBeGreaterThanOrEqual(90_000);
+  });
+});
+
+test("somebody who pushes on top of a run's commit takes nothing from it", async () => {
+  const { pusher, head, tree } = await pusherOn("trimo/4-top");
+  await refusing("", 0, async () => {
+    pusher.nudge();
+    await expect.poll(() => git(remote, "rev-parse", "trimo/4-top")).toBe(head);
+    const top = await git(remote, "commit-tree", tree, "-p", head, "-m", "On top");
+    await git(remote, "update-ref", "refs/heads/trimo/4-top", top);
+    expect(await pusher.finish("trimo/4-top-run-1")).toEqual({ ok: true, head });
+  });
+});
+
+test("a fetch goes on as long as bytes arrive, however long; one without any is ended", async () => {
+  const big = join(folder, "big.git");
+  await run("git", ["init", "-q", "--bare", "-b", "main", big], { env });
+  await run("git", ["-C", big, "config", "http.receivepack", "true"], { env });
+  const file = join(folder, "noise");
+  writeFileSync(file, randomBytes(1_200_000));
+  const blob = await git(big, "hash-object", "-w", file);
+  await git(big, "update-index", "--add", "--cacheinfo", `100644,${blob},NOISE`);
+  const commit = await git(big, "commit-tree", await git(big, "write-tree"), "-m", "Big");
+  await git(big, "update-ref", "refs/heads/main", commit);
+  // Hands on 40 KB each 200 ms, or nothing at all.
+  let stuck = false;
+  const slow = createServer((request, response) => {
+    const answer = new PassThrough();
+    const copy = Object.assign(answer, {
+      setHeader: response.setHeader.bind(response),
+      writeHead: response.writeHead.bind(response),
+    });
+    serveBackend(big, request, copy as never);
+    let queue = Buffer.alloc(0);
+    answer.on("data", (chunk: Buffer) => {
+      queue = Buffer.concat([queue, chunk]);
+    });
+    const isPack = request.method === "POST";
+    const timer = setInterval(() => {
+      if (stuck && isPack) return;
+      response.write(queue.subarray(0, 40_000));
+      queue = queue.subarray(40_000);
+      if (queue.length > 0 || !answer.readableEnded) return;
+      clearInterval(timer);
+      response.end();
+    }, 200);
+    response.on("close", () => clearInterval(timer));
+  });
+  await new Promise<void>((resolve) => slow.listen(0, "127.0.0.1", resolve));
+  const from = `http://127.0.0.1:${(slow.address() as AddressInfo).port}/x.git`;
+  const to = join(folder, "slow.git");
+  await run("git", ["init", "-q", "--bare", to], { env });
+  const fetchIt = (ref: string) =>
+    gitIn(to, null, undefined, 2_000)(["fetch", "--quiet", from, `main:${ref}`]);
+  const beganAt = Date.now();
+  await fetchIt("one");
+  // Longer than it may be silent.
+  expect(Date.now() - beganAt).toBeGreaterThan(2_000);
+  stuck = true;
+  await git(to, "update-ref", "-d", "refs/heads/one");
+  await run("rm", ["-rf", join(to, "objects")]);
+  await run("git", ["init", "-q", "--bare", to], { env });
+  const error = await fetchIt("two").catch((failure) => failure as GitError);
+  expect((error as GitError).kind).toBe("away");
+  slow.closeAllConnections();
+  slow.close();
+});
+
+test("a bundle of what GitHub has not taken leans on nothing but GitHub", async () => {
+  const bundle = join(folder, "kept/run-1.bundle");
+  const base = await git(remote, "rev-parse", "trunk");
+  await gate.bundle(bundle, base);
+  await run("git", ["clone", "-q", remote, join(folder, "elsewhere")], { env });
+  const there = join(folder, "elsewhere");
+  // Not even the mirror that the gate leans on.
+  rmSync(join(folder, "data/mirrors"), { recursive: true });
+  await git(there, "fetch", "-q", bundle, "trimo/1-x:kept");
+  expect(await git(there, "rev-parse", "kept")).toBe(await gate.head());
+  expect(await git(there, "log", "-1", "--format=%s", "kept")).toBe("Three");
 });

@@ -24,6 +24,7 @@ const config: Config = {
   egress: { mode: "default", allow: [] },
   builds: false,
   sessions: { days: 14, disk: "5g" },
+  away_minutes: 30,
   agents: { first: script(), second: script("acme/second:1") },
 };
 

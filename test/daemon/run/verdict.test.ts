@@ -11,6 +11,8 @@ const outcome: Outcome = {
   outOfMemory: false,
   died: false,
   began: true,
+  agentBegan: true,
+  pushed: true,
   tail: "the last words",
 };
 const good: Evidence = {
@@ -21,7 +23,7 @@ const good: Evidence = {
   question: null,
   problem: null,
   isScript: true,
-  keptPath: "kept/run-1.git",
+  volumeKept: false,
 };
 const limit = { code: "quota_reached" as const, text: "no more today", resetAt: 5 };
 const dead = { ...outcome, agent: null, died: true };
@@ -38,8 +40,8 @@ test.each<[string, Partial<Evidence>, string, string]>([
   ["nothing wrong", {}, "succeeded", ""],
   ["cancelled", { cancelled: true, limitHit: limit }, "cancelled", ""],
   ["branch moved", { ...lost("moved", "b"), cancelled: true }, "branch_moved", "the branch b."],
-  ["push refused", lost("refused", null), "push_refused", "in kept/run-1.git of"],
-  ["GitHub away", lost("unreachable", null), "repository_unreachable", "kept on the machine"],
+  ["push refused", lost("refused", null), "push_refused", "`trimo kept` there says where"],
+  ["GitHub away", lost("unreachable", null), "repository_unreachable", "kept on its machine"],
   [
     "no clone",
     { outcome: { ...outcome, failed: { code: "clone_failed", detail: "x" } } },
@@ -47,6 +49,12 @@ test.each<[string, Partial<Evidence>, string, string]>([
     "x",
   ],
   ["killed for memory", { outcome: { ...dead, outOfMemory: true } }, "out_of_memory", "last words"],
+  [
+    "work that is only on its volume",
+    { volumeKept: true, outcome: dead },
+    "container_died",
+    "two weeks",
+  ],
   ["memory limit", { outcome: stoppedBy("memory") }, "out_of_memory", "last words"],
   ["container died", { outcome: dead, limitHit: limit }, "container_died", "last words"],
   [

@@ -1,4 +1,4 @@
-import { appendFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -88,4 +88,80 @@ test("events are sent again until they are acknowledged, in order, and a stale a
   ]);
   outbox.add(say("d"));
   await expect(sending).rejects.toThrow("another attempt has it");
+});
+
+test("a line torn in the middle is read again with all that came after it", () => {
+  const first = new Outbox(path, parts);
+  for (const [at, text] of ["a", "b", "c"].entries()) first.add(say(text), { output: at + 1 });
+  const lines = readFileSync(path, "utf8").split("\n");
+  writeFileSync(path, [lines[0], lines[1]?.slice(0, 30), lines[2], ""].join("\n"));
+  const second = new Outbox(path, parts);
+  expect(second.lastSeq).toBe(1);
+  expect(second.mark.output).toBe(1);
+  second.add(say("b"), { output: 2 });
+  expect(new Outbox(path, parts).events.map((event) => event.seq)).toEqual([1, 2]);
+});
+
+test("a disk that is full for a while leaves no half line, no number and no mark behind", () => {
+  let full = false;
+  const disk = {
+    ...fileDisk,
+    append(to: string, text: string) {
+      fileDisk.append(to, full ? text.slice(0, 20) : text);
+      if (full) throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+    },
+  };
+  const outbox = new Outbox(path, { ...parts, disk });
+  outbox.add(say("one"), { output: 1 });
+  full = true;
+  expect(() => outbox.add(say("two"), { output: 2 })).toThrow("no space left");
+  expect([outbox.lastSeq, outbox.mark.output]).toEqual([1, 1]);
+  full = false;
+  outbox.add(say("two"), { output: 2 });
+  const again = new Outbox(path, parts);
+  expect(again.events.map((event) => event.seq)).toEqual([1, 2]);
+  expect(again.mark.output).toBe(2);
+});
+
+/** Sends what there is to an app that has `known` events already; what happened, in order. */
+async function sendTo(outbox: Outbox, known: number, disk: string[]) {
+  const state = new RunningState(clock);
+  const server = {
+    events: async (_id: string, { events }: { events: Event[] }) => {
+      disk.push(`sent ${events.map((event) => event.seq)}`);
+      return { acknowledged: Math.max(known, ...events.map((event) => event.seq)) };
+    },
+  } as unknown as Server;
+  const sending = outbox.send(server, { run: "r", attempt: 1 }, state);
+  await outbox.delivered(state.signal);
+  state.stop();
+  await sending;
+}
+
+test("what is sent is on disk before, once a batch", async () => {
+  const happened: string[] = [];
+  const disk = {
+    ...fileDisk,
+    async sync(to: string) {
+      await fileDisk.sync(to);
+      happened.push("on disk");
+    },
+  };
+  const outbox = new Outbox(path, { ...parts, disk });
+  for (const text of ["a", "b"]) outbox.add(say(text));
+  await sendTo(outbox, 0, happened);
+  outbox.add(say("c"));
+  await sendTo(outbox, 0, happened);
+  expect(happened).toEqual(["on disk", "sent 1,2", "on disk", "sent 3"]);
+});
+
+test("events that the app has and this machine has lost keep their numbers", async () => {
+  const outbox = new Outbox(path, parts);
+  outbox.add(say("a"));
+  const happened: string[] = [];
+  await sendTo(outbox, 5, happened);
+  outbox.add({ type: "commit", sha: "a".repeat(40), subject: "New" });
+  expect(outbox.lastSeq).toBe(6);
+  await sendTo(outbox, 5, happened);
+  expect(happened.at(-1)).toBe("sent 6");
 });

@@ -9,6 +9,10 @@ export function serveGit(
   request: IncomingMessage,
   response: ServerResponse,
 ) {
+  if (state.gitAway) {
+    response.writeHead(503).end("Service unavailable\n");
+    return;
+  }
   const holder = state.holderOf(request.headers.authorization ?? "");
   const pushes = path === "/git-receive-pack" || request.url?.endsWith("service=git-receive-pack");
   const known = state.seed.repositories.some((row) => row.fullName === fullName);

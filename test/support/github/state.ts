@@ -67,6 +67,8 @@ export class State {
   faults: Fault[] = [];
   /** How long git over HTTP does not answer, in milliseconds. */
   gitDelayMs = 0;
+  /** Git over HTTP answers 503, as in an outage. */
+  gitAway = false;
   breaches: Breach[] = [];
   /** Every request of the App's, as `METHOD /path`, with its time. */
   requests: { at: number; line: string; status: number }[] = [];

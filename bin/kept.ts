@@ -1,0 +1,34 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { fileDisk } from "../daemon/disk.ts";
+import { baseImage } from "../daemon/images/base.ts";
+import { type Kept, readKept } from "../daemon/run/kept.ts";
+
+type Flags = { data?: string; json?: boolean };
+
+/** `trimo kept`: what runs left on this machine that is nowhere else, and how to get it. */
+export function runKept(flags: Flags) {
+  const data =
+    flags.data ?? process.env.TRIMO_DATA?.trim() ?? join(homedir(), ".local/share/trimo");
+  const all = readKept({ disk: fileDisk, config: { data: join(data, "daemon") } });
+  if (flags.json) return print(JSON.stringify(all));
+  if (all.length === 0) return print("Nothing is kept on this machine: all work is on GitHub.");
+  for (const kept of all) for (const line of linesOf(kept)) print(line);
+}
+
+function linesOf({ number, repository, branch, title, since, commits, volume }: Kept): string[] {
+  const from = commits && `git fetch ${commits} ${branch}:${branch}-run-${number}`;
+  const look = `docker run --rm -it --entrypoint bash -v ${volume}:/workspace ${baseImage}`;
+  const day = new Date(since).toISOString().slice(0, 16).replace("T", " ");
+  return [
+    `${repository} · run ${number} on ${branch} · ${title} · since ${day} UTC`,
+    ...(commits ? [`  commits that GitHub does not have: ${commits}`, `    → ${from}`] : []),
+    ...(volume
+      ? [`  work that was not committed, for two weeks: volume ${volume}`, `    → ${look}`]
+      : []),
+  ];
+}
+
+function print(line: string) {
+  process.stdout.write(`${line}\n`);
+}
