@@ -10,7 +10,7 @@ import { up } from "../protocol/up.ts";
 import { protocolVersion } from "../protocol/version.ts";
 import { type Daemon, daemonByToken, recordSeen } from "../state/daemon.ts";
 import type { Database, Reads } from "../state/database.ts";
-import { heldLease, leaseMs, renew } from "../state/lease.ts";
+import { heldLease, renew } from "../state/lease.ts";
 import { messagesAfter } from "../state/message.ts";
 import { findPipeline } from "../state/pipeline.ts";
 import type { Wake } from "../state/wake.ts";
@@ -110,7 +110,7 @@ async function renewed({ db }: Parts, of: Attempt, received: number) {
     await recordSeen(tx, daemon);
     const lease = await heldLease(tx, { runId, attempt, daemonId: daemon.id });
     if (!lease) return stale;
-    await renew(tx, lease.runId);
+    const leaseMs = await renew(tx, lease.runId);
     const messages = await messagesAfter(tx, lease.runId, received);
     return { leaseMs, cancel: lease.cancel, messages };
   });

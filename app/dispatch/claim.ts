@@ -2,7 +2,7 @@ import { count, desc, inArray, sql } from "drizzle-orm";
 import type { Job } from "../protocol/job.ts";
 import { allDaemons, type Daemon, isHere } from "../state/daemon.ts";
 import type { Reads, Tx } from "../state/database.ts";
-import { grant, grantedBefore, leaseMs, renew } from "../state/lease.ts";
+import { claimedLeaseMs, grant, grantedBefore, renew } from "../state/lease.ts";
 import { type Pause, pauseOf, pausesAt } from "../state/pause.ts";
 import { findPipeline, type Pipeline } from "../state/pipeline.ts";
 import { findRun, liveStates, move, type Run, requestPositions } from "../state/run.ts";
@@ -119,7 +119,7 @@ function toJob(run: Run, pipeline: Pipeline): Job {
   return {
     run: run.id,
     attempt: run.attempt,
-    leaseMs,
+    leaseMs: claimedLeaseMs,
     number: run.number,
     pipeline: pipeline.id,
     repository: run.repository,

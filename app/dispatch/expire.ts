@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import type { Clock } from "../protocol/clock.ts";
 import { isolated, type RunningState } from "../protocol/running-state.ts";
 import type { Database, Tx } from "../state/database.ts";
-import { expiredLeases, type Lease, release } from "../state/lease.ts";
+import { expiredLeases, type Lease, release, renewAll } from "../state/lease.ts";
 import { endPauses, pausesAt } from "../state/pause.ts";
 import {
   anyQueued,
@@ -18,6 +18,8 @@ import type { Wake } from "../state/wake.ts";
 import { carryOverMessages } from "./continuation.ts";
 
 const everyMs = 5_000;
+/** A turn that is later than this, in milliseconds, was held up: no daemon could renew meanwhile. */
+const lateMsMax = 15_000;
 /** A run that could not be started this often is given up. */
 const attemptsMax = 3;
 
@@ -27,7 +29,16 @@ type Parts = { db: Database; clock: Clock; wake: Wake; log: Logger };
 export async function expire(parts: Parts, state: RunningState) {
   const { log } = parts;
   const again = "tried again in 5 s";
+  let lookedAt: number | null = null;
   while (state.running) {
+    const now = parts.clock.now();
+    // At the start, after a pause of this process, and when its clock was moved either way.
+    const missed = lookedAt === null || now < lookedAt || now - lookedAt > everyMs + lateMsMax;
+    lookedAt = now;
+    if (missed)
+      await isolated(log, { message: "leases could not be renewed after a pause" }, async () => {
+        await parts.db.write(renewAll);
+      });
     await isolated(log, { message: `expired leases could not be ended; ${again}` }, () =>
       endExpiredLeases(parts),
     );

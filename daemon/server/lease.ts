@@ -2,8 +2,9 @@ import type { Message } from "../../app/protocol/renew.ts";
 import type { RunningState } from "../../app/protocol/running-state.ts";
 import { type Server, ServerError } from "./client.ts";
 
-/** The part of a lease after which it is renewed. */
+/** The part of a lease after which it is renewed, and the most: people hear of a silent daemon after a minute. */
 const renewAfter = 1 / 6;
+const renewEveryMsMax = 20_000;
 /** Left for stopping the container before the lease ends and somebody else may begin, in milliseconds. */
 const stopMs = 30_000;
 const retry = { baseMs: 500, mostMs: 5_000 };
@@ -30,8 +31,9 @@ export async function keepLease(
   state: RunningState,
 ) {
   const watched = watchEnd(state, leaseMs, holder);
+  const renewEveryMs = Math.min(leaseMs * renewAfter, renewEveryMsMax);
   while (state.running) {
-    if (state.failures === 0) await state.sleepUntilWoken(leaseMs * renewAfter);
+    if (state.failures === 0) await state.sleepUntilWoken(renewEveryMs);
     if (!state.running) return;
     const askedAt = state.clock.now();
     try {

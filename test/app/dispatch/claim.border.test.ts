@@ -9,18 +9,19 @@ import { takeEvents } from "../../../app/daemons/intake.ts";
 import { settle } from "../../../app/daemons/settle.ts";
 import { isRefused } from "../../../app/daemons/speaks-for.ts";
 import { claimNext } from "../../../app/dispatch/claim.ts";
-import { endExpiredLeases } from "../../../app/dispatch/expire.ts";
+import { endExpiredLeases, expire } from "../../../app/dispatch/expire.ts";
 import { positionOf } from "../../../app/dispatch/position.ts";
 import type { GitHub } from "../../../app/github/app.ts";
 import type { DeliveryAttempt } from "../../../app/github/objects.ts";
 import { recoverDeliveries } from "../../../app/inbound/recover.ts";
 import { type Clock, systemClock } from "../../../app/protocol/clock.ts";
 import type { Event } from "../../../app/protocol/event.ts";
+import { RunningState } from "../../../app/protocol/running-state.ts";
 import type { Settle } from "../../../app/protocol/settle.ts";
 import type { Daemon } from "../../../app/state/daemon.ts";
 import { type Database, openDatabase } from "../../../app/state/database.ts";
 import { randomIds } from "../../../app/state/identity.ts";
-import { heldLease, leaseMs, renew } from "../../../app/state/lease.ts";
+import { claimedLeaseMs, heldLease, renew, startedLeaseMs } from "../../../app/state/lease.ts";
 import { open, recordBase, recordBranch } from "../../../app/state/pipeline.ts";
 import { enqueue, findRun, move } from "../../../app/state/run.ts";
 import { daemons, deliveries, pipelines, workspaces } from "../../../app/state/schema.ts";
@@ -183,7 +184,7 @@ test("a lease that ends before the run starts queues it again, and after three a
   const { id } = await run((await pipeline(1)).id);
   for (const attempt of [1, 2, 3]) {
     expect((await claim(a))?.attempt).toBe(attempt);
-    now += leaseMs + 1;
+    now += claimedLeaseMs + 1;
     await endExpiredLeases(expireParts());
     await endExpiredLeases(expireParts());
     expect((await findRun(db.read, id))?.state).toBe(attempt < 3 ? "queued" : "lost");
@@ -195,10 +196,10 @@ test("a lease that ends after the run has started loses it: it is never run a se
   const { id } = await run((await pipeline(1)).id);
   await claim(a);
   await send(a, id, 1, [started]);
-  now += leaseMs - 1;
+  now += startedLeaseMs - 1;
   await endExpiredLeases(expireParts());
   expect((await findRun(db.read, id))?.state).toBe("running");
-  now += leaseMs;
+  now += startedLeaseMs;
   await endExpiredLeases(expireParts());
   expect(await findRun(db.read, id)).toMatchObject({ state: "lost", failureCode: "daemon_lost" });
   expect(await claim(a)).toBeNull();
@@ -210,9 +211,9 @@ test("a renewed lease holds, and only for its attempt and its daemon", async () 
   await claim(a);
   expect(await heldLease(db.read, { runId: id, attempt: 1, daemonId: b.id })).toBeNull();
   expect(await heldLease(db.read, { runId: id, attempt: 2, daemonId: a.id })).toBeNull();
-  now += leaseMs - 1;
+  now += claimedLeaseMs - 1;
   await db.write((tx) => renew(tx, id));
-  now += leaseMs - 1;
+  now += claimedLeaseMs - 1;
   await endExpiredLeases(expireParts());
   expect(await heldLease(db.read, { runId: id, attempt: 1, daemonId: a.id })).not.toBeNull();
 });
@@ -234,7 +235,7 @@ test("a stale attempt changes nothing: neither events, nor the end", async () =>
   const [a, b] = [await daemon("a"), await daemon("b")];
   const { id } = await run((await pipeline(1)).id);
   await claim(a);
-  now += leaseMs + 1;
+  now += claimedLeaseMs + 1;
   await endExpiredLeases(expireParts());
   expect((await claim(b))?.attempt).toBe(2);
   expect(isRefused(await send(a, id, 1, [started]))).toBe(true);
@@ -384,4 +385,38 @@ test("a suspended account's runs are claimed by nobody, and nobody's position co
   expect(position).toBe(1);
   expect((await claim(own))?.run).toBe(mine.id);
   expect(await claim(own)).toBeNull();
+});
+
+/** One turn of the loop that ends what has expired, then as many as `more` says, each after `stepMs`. */
+async function expiring(more: number, stepMs: (turn: number) => number) {
+  let turn = 0;
+  const moving: Clock = {
+    ...clock,
+    sleep: async () => {
+      if (turn >= more) return state.stop();
+      now += stepMs(turn);
+      turn += 1;
+    },
+  };
+  const state = new RunningState(moving);
+  await expire({ db, clock: moving, wake: createWake(), log }, state);
+}
+
+test("an app that was away, stood still or had its clock moved ends no lease by that", async () => {
+  const a = await daemon("a");
+  const { id } = await run((await pipeline(1)).id);
+  await claim(a);
+  await send(a, id, 1, [started]);
+  const stateOf = async () => (await findRun(db.read, id))?.state;
+  // Away for an hour: the daemons could not renew.
+  now += 3_600_000;
+  await expiring(1, () => 5_000);
+  expect(await stateOf()).toBe("running");
+  // Its clock is moved ten minutes on, twice, and twenty back.
+  const moves = [600_000, 600_000, -1_200_000];
+  await expiring(3, (turn) => moves[turn] ?? 5_000);
+  expect(await stateOf()).toBe("running");
+  // A daemon that is silent while the app looks is silent.
+  await expiring(startedLeaseMs / 5_000 + 2, () => 5_000);
+  expect(await stateOf()).toBe("lost");
 });

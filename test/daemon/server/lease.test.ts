@@ -19,6 +19,7 @@ function movingClock() {
       sleeps.add(mine);
       const end = () => {
         sleeps.delete(mine);
+        signal.removeEventListener("abort", end);
         resolve();
       };
       mine.end = end;
@@ -117,5 +118,17 @@ test("a cancel and messages come with the renewal, and a wake brings it at once"
   await forward(1);
   expect(asked).toEqual([1_000]);
   expect(heard).toEqual(["cancel", "messages 7"]);
+  state.stop();
+});
+
+test("a long lease is renewed as often, and outlasts an app that is away for ten minutes", async () => {
+  const long = { ...good, leaseMs: 900_000 };
+  const { asked, heard, forward, state } = keep(long, ...Array(118).fill(away), long);
+  await forward(20_000 + 600_000);
+  expect(heard).toEqual([]);
+  await forward(120_000);
+  expect(heard).toEqual([]);
+  const [last = 0, before = 0] = asked.toReversed();
+  expect(last - before).toBe(20_000);
   state.stop();
 });
