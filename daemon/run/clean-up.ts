@@ -21,16 +21,17 @@ export async function keepCommits(
   { disk, config, repositories, log }: Pick<Parts, "disk" | "config" | "repositories" | "log">,
   { job, folder }: Pick<Attempt, "job" | "folder">,
 ): Promise<string | null> {
-  if (!hasGate(disk, folder)) return null;
   const { repository, branch } = job;
-  const gate = repositories.openGate({ folder: gatePath(folder), repository, branch });
   const bundle = bundlePath(config.data, job);
+  const whole = bundle.replace(/\.bundle$/, ".git");
+  // Kept already, by a daemon that was killed after it.
+  if (!hasGate(disk, folder)) return disk.exists(whole) ? whole : null;
+  const gate = repositories.openGate({ folder: gatePath(folder), repository, branch });
   try {
     await gate.bundle(bundle, job.base.sha);
     return bundle;
   } catch (error) {
     log.warn({ err: error, run: job.run }, "no bundle could be made; the gate itself is kept");
-    const whole = bundle.replace(/\.bundle$/, ".git");
     await disk.move(gatePath(folder), whole);
     return whole;
   }

@@ -61,7 +61,8 @@ export async function follow(watched: Watched): Promise<Outcome> {
   outcome.outOfMemory = state?.outOfMemory ?? false;
   const unsaved = journal.ended && outcome.agentBegan && !outcome.pushed;
   outcome.died = !journal.ended || unsaved;
-  outcome.began = journal.began;
+  // One that is gone takes its journal with it: there may be work on its volume.
+  outcome.began = journal.began || watched.outbox.mark.journal > 0 || state === null;
   outcome.tail = output.tail();
   if (outcome.died)
     outcome.tail = cleanEnd(`${outcome.tail}\n${await engine.logsOf(container)}`, tailChars);

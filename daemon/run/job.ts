@@ -115,7 +115,8 @@ async function execute(parts: Parts, attempt: Attempt, mode: Mode): Promise<Sett
       await removeContainerAndVolume(parts.engine, job, record.current.containerId);
       continue;
     }
-    if (outcome.died) await rescue(parts, attempt, outcome, watched, prepared.agent.task);
+    if (outcome.died && outcome.began)
+      await rescue(parts, attempt, outcome, watched, prepared.agent.task);
     if (signals.over.aborted) return null;
     if (mode !== "keep") return await conclude(parts, attempt, prepared, outcome, pusher);
     const changed = (await prepared.gate.head()) !== prepared.plan.startSha;

@@ -185,9 +185,10 @@ describe("a container that waits for its daemon in vain, and ends", () => {
   let token: string;
   let other: Program;
   const start = () => scene.rig.startDaemon("brief", token, { ...quickly, agents });
-  beforeAll(() => {
+  beforeAll(async () => {
     token = scene.rig.enroll("brief");
     other = start();
+    await until("the daemon", () => other.output().includes('"connected"'));
   });
   afterAll(() => other.kill("SIGTERM"));
 
