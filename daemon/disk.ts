@@ -17,8 +17,8 @@ import { dirname } from "node:path";
 
 /**
  * What a daemon keeps over its own death: records, outboxes, transcripts, kept gates. Paths are
- * absolute. What returns is with the system, so it survives a kill; after `replace` and `sync` a power cut, too; every method throws the system's
- * error (`code`: "ENOSPC", "EACCES", …).
+ * absolute. What returns is with the system, so it survives a kill; after `replace` and `sync` a power cut,
+ * too. Every method throws the system's error (`code`: "ENOSPC", "EACCES", …).
  */
 export interface Disk {
   /** Gives null when there is no such file. */

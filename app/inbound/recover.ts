@@ -31,16 +31,18 @@ export async function recover(parts: Parts, state: RunningState) {
 }
 
 /**
- * Asks for each delivery again whose every attempt failed and that is not in the inbox. One that is just
- * being stored may come a second time: its GUID is known then.
+ * Asks for each delivery again whose every attempt failed and that is not in the inbox, in the order in which
+ * people did what they tell of. One that is just being stored may come a second time: its GUID is known then.
  *
- * @throws GitHubError when GitHub does not show or take them.
+ * @throws GitHubError when GitHub does not show them. One that it does not send again keeps no other.
  */
 export async function recoverDeliveries({ db, github, clock, log }: Parts) {
   const all = await github.deliveries(clock.now() - redeliverableMs);
   const succeeded = new Set(all.filter((row) => row.ok).map((row) => row.guid));
   const missed = new Map<string, number>();
-  for (const row of all) if (!succeeded.has(row.guid)) missed.set(row.guid, row.id);
+  // A delivery's place is that of its first attempt; GitHub lists the newest first.
+  for (const row of all.toSorted((a, b) => a.deliveredAt - b.deliveredAt || a.id - b.id))
+    if (!succeeded.has(row.guid) && !missed.has(row.guid)) missed.set(row.guid, row.id);
   // One that this app refuses each time, for a wrong secret, is not asked for without end.
   for (const guid of missed.keys())
     if (all.filter((row) => row.guid === guid).length >= triesMax) missed.delete(guid);
@@ -48,6 +50,7 @@ export async function recoverDeliveries({ db, github, clock, log }: Parts) {
   for (const [guid, id] of missed) {
     if (known.has(guid)) continue;
     log.warn({ delivery: guid }, "a delivery never arrived: asking GitHub to send it again");
-    await github.redeliver(id);
+    const message = "GitHub did not take the request to send a delivery again";
+    await isolated(log, { message, delivery: guid }, () => github.redeliver(id));
   }
 }

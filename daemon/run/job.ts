@@ -57,8 +57,11 @@ export async function runJob(
   if (controls.leave.aborted) return;
   const attempt = openAttempt(parts, job, controls, before);
   const loops = beginLoops(parts, attempt, mode, controls);
+  const renewNow = () => {
+    for (const renew of controls.onMessage) renew();
+  };
   try {
-    const end = attempt.record.current.end ?? (await execute(parts, attempt, mode));
+    const end = attempt.record.current.end ?? (await execute(parts, attempt, mode, renewNow));
     if (end) await finish(parts, attempt, mode, end);
   } finally {
     attempt.signals.finish();
@@ -97,13 +100,20 @@ function beginLoops(
 }
 
 /** How a run ended; null when it was taken from this daemon: nothing is settled, the next start decides. */
-async function execute(parts: Parts, attempt: Attempt, mode: Mode): Promise<Settle | null> {
-  const { record, signals, job } = attempt;
+async function execute(
+  parts: Parts,
+  attempt: Attempt,
+  mode: Mode,
+  renewNow: () => void,
+): Promise<Settle | null> {
+  const { record, signals, job, outbox } = attempt;
   for (let beginnings = 1; ; beginnings++) {
     // What fails here is tried again from the record: the container may well be at work.
     const prepared = (await reattach(parts, attempt)) ?? (await prepareOrRefuse(parts, attempt));
     if (prepared === null) return null;
     if ("outcome" in prepared) return closeWith(attempt, prepared, nothingPushed);
+    // A started run's lease is longer: from the moment the app knows of it, should it be away soon.
+    void outbox.delivered(signals.over).then(renewNow);
     const pusher = pusherFor(parts, attempt, prepared);
     const watched = watchedOf(parts, attempt, prepared, pusher);
     const known = record.current.died;

@@ -203,7 +203,8 @@ export class Slots implements Listener {
     const { log, clock, config, disk } = this.#parts;
     const state = new RunningState(clock, controls.leave);
     let record = before;
-    for (let tries = 1; tries <= triesMax; ) {
+    let tries = 1;
+    while (tries <= triesMax) {
       try {
         return await runJob(this.#parts, job, controls, record, mode);
       } catch (error) {

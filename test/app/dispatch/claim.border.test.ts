@@ -305,6 +305,27 @@ test("missed deliveries are asked for again; those here or answered are not", as
   expect(asked).toEqual([1]);
 });
 
+test("missed deliveries are asked for in the order they were made, and one that fails keeps no other", async () => {
+  // As GitHub lists them: the newest first, with another try of the first in between.
+  const rows: [number, string][] = [
+    [40, "third"],
+    [30, "first"],
+    [20, "second"],
+    [10, "first"],
+  ];
+  const asked: number[] = [];
+  const github = {
+    deliveries: async () =>
+      rows.map(([id, guid]) => ({ id, guid, deliveredAt: now + id, ok: false }) as DeliveryAttempt),
+    redeliver: async (id: number) => {
+      asked.push(id);
+      if (id === 20) throw new Error("502");
+    },
+  };
+  await recoverDeliveries({ ...expireParts(), github });
+  expect(asked).toEqual([10, 20, 40]);
+});
+
 test("what another process's lock kept from being written is an error, and what is written then is there", async () => {
   const guid = sql.placeholder("guid");
   const row = {

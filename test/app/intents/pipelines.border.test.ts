@@ -8,6 +8,7 @@ import { createGitHub } from "../../../app/github/app.ts";
 import { createPermissions } from "../../../app/github/permission.ts";
 import { fireDue } from "../../../app/intents/schedule.ts";
 import { systemClock } from "../../../app/protocol/clock.ts";
+import { startedLeaseMs } from "../../../app/state/lease.ts";
 import { pipelineFacts } from "../../../app/state/pipeline-event.ts";
 import { intents, pipelines, runs, schedules } from "../../../app/state/schema.ts";
 import { causeWords } from "../../../app/view/cause.ts";
@@ -605,7 +606,7 @@ describe("what it stands on", () => {
       const cause = (await runsOf(at))[0]?.cancelledBy;
       return cause?.by === "person" && cause.login === "ben";
     });
-    const late = Date.now() + 200_000;
+    const late = Date.now() + startedLeaseMs + 60_000;
     const clock = { ...systemClock, now: () => late };
     const later = await openStore(join(talk.folder, "app.db"), clock);
     await endExpiredLeases({ db: later, clock, log: pino({ level: "silent" }) });
