@@ -23,6 +23,11 @@ const removalTriesMax = 20;
 /** A larger file is read up to here. */
 const fileBytesMax = 80 * 2 ** 20;
 const cpuPeriod = 100_000;
+/**
+ * A plain question without an answer by then, in milliseconds, is an engine that is away: docker-modem never
+ * calls back when an answer breaks off between its head and its body.
+ */
+const answerMsMax = 30_000;
 
 /** The only file that imports dockerode. */
 class DockerEngine implements Engine {
@@ -36,18 +41,22 @@ class DockerEngine implements Engine {
   }
 
   async ping() {
-    await translated(() => this.#docker.ping());
+    await translated(() => this.#answered(() => this.#docker.ping()));
   }
 
   async version(): Promise<EngineVersion> {
-    const { Version, Os, Arch } = await translated(() => this.#docker.version());
+    const { Version, Os, Arch } = await translated(() =>
+      this.#answered(() => this.#docker.version()),
+    );
     return { version: Version, os: Os, cpu: Arch };
   }
 
   async folder(): Promise<string> {
     // It takes a while to say.
     this.#folder ??= (
-      (await translated(() => this.#docker.info())) as { DockerRootDir: string }
+      (await translated(() => this.#answered(() => this.#docker.info()))) as {
+        DockerRootDir: string;
+      }
     ).DockerRootDir;
     return this.#folder;
   }
@@ -92,7 +101,10 @@ class DockerEngine implements Engine {
   }
 
   async stateOf(container: string): Promise<ContainerState | null> {
-    const found = await unlessGone(() => this.#docker.getContainer(container).inspect(), null);
+    const found = await unlessGone(
+      () => this.#answered(() => this.#docker.getContainer(container).inspect()),
+      null,
+    );
     return (
       found && {
         running: found.State.Running,
@@ -135,6 +147,21 @@ class DockerEngine implements Engine {
     await this.#signal(container, "SIGKILL");
   }
 
+  /** Runs a plain question, whose answer is short. */
+  async #answered<T>(ask: () => Promise<T>): Promise<T> {
+    const answered = new AbortController();
+    const late = this.#clock.sleep(answerMsMax, answered.signal).then(() => {
+      throw new DockerError("unavailable", `Docker has not answered for ${answerMsMax / 1_000} s`);
+    });
+    // The answer came first.
+    late.catch(() => {});
+    try {
+      return await Promise.race([ask(), late]);
+    } finally {
+      answered.abort();
+    }
+  }
+
   async #signal(container: string, signal: string) {
     try {
       await this.#docker.getContainer(container).kill({ signal });
@@ -169,7 +196,9 @@ class DockerEngine implements Engine {
 
   async ownedContainers(label: string) {
     const filters = { label: [label] };
-    const rows = await translated(() => this.#docker.listContainers({ all: true, filters }));
+    const rows = await translated(() =>
+      this.#answered(() => this.#docker.listContainers({ all: true, filters })),
+    );
     return rows.map((row) => ({ id: row.Id, run: row.Labels["dev.trimo.run"] ?? null }));
   }
 
@@ -187,7 +216,10 @@ class DockerEngine implements Engine {
   }
 
   async image(name: string): Promise<Image | null> {
-    const found = await unlessGone(() => this.#docker.getImage(name).inspect(), null);
+    const found = await unlessGone(
+      () => this.#answered(() => this.#docker.getImage(name).inspect()),
+      null,
+    );
     return (
       found && {
         id: found.Id,
@@ -204,12 +236,14 @@ class DockerEngine implements Engine {
 
   async taggedImages(label: string): Promise<string[]> {
     const filters = JSON.stringify({ label: [label] });
-    const rows = await translated(() => this.#docker.listImages({ filters }));
+    const rows = await translated(() => this.#answered(() => this.#docker.listImages({ filters })));
     return rows.flatMap(({ RepoTags }) => RepoTags ?? []);
   }
 
   async layersOf(image: string) {
-    const rows = await translated(() => this.#docker.getImage(image).history());
+    const rows = await translated(() =>
+      this.#answered(() => this.#docker.getImage(image).history()),
+    );
     return (rows as { Size: number; CreatedBy: string }[]).map(({ Size, CreatedBy }) => ({
       sizeBytes: Size,
       createdBy: CreatedBy,
@@ -257,8 +291,8 @@ class DockerEngine implements Engine {
 }
 
 /** The engine at `DOCKER_HOST`, or at the usual socket; nothing is asked of it yet. */
-export function connectDocker(): Engine {
-  return new DockerEngine(new Dockerode(), systemClock);
+export function connectDocker(clock: Clock = systemClock): Engine {
+  return new DockerEngine(new Dockerode(), clock);
 }
 
 function optionsOf({ tag, dockerfile, labels, args, platform, fresh, limits }: BuildRequest) {
