@@ -24,10 +24,11 @@ const removalTriesMax = 20;
 const fileBytesMax = 80 * 2 ** 20;
 const cpuPeriod = 100_000;
 /**
- * A plain question without an answer by then, in milliseconds, is an engine that is away: docker-modem never
- * calls back when an answer breaks off between its head and its body.
+ * A question without an answer by then, in milliseconds, is an engine that is away: docker-modem never calls
+ * back when an answer breaks off between its head and its body. Making and removing may take longer.
  */
 const answerMsMax = 30_000;
+const workMsMax = 120_000;
 
 /** The only file that imports dockerode. */
 class DockerEngine implements Engine {
@@ -41,36 +42,33 @@ class DockerEngine implements Engine {
   }
 
   async ping() {
-    await translated(() => this.#answered(() => this.#docker.ping()));
+    await this.#ask(() => this.#docker.ping());
   }
 
   async version(): Promise<EngineVersion> {
-    const { Version, Os, Arch } = await translated(() =>
-      this.#answered(() => this.#docker.version()),
-    );
+    const { Version, Os, Arch } = await this.#ask(() => this.#docker.version());
     return { version: Version, os: Os, cpu: Arch };
   }
 
   async folder(): Promise<string> {
     // It takes a while to say.
     this.#folder ??= (
-      (await translated(() => this.#answered(() => this.#docker.info()))) as {
-        DockerRootDir: string;
-      }
+      (await this.#ask(() => this.#docker.info())) as { DockerRootDir: string }
     ).DockerRootDir;
     return this.#folder;
   }
 
   async startContainer(request: ContainerRequest): Promise<Started> {
     return await translated(async () => {
-      const container = await this.#docker.createContainer(containerSpec(request));
+      const spec = containerSpec(request);
+      const container = await this.#ask(() => this.#docker.createContainer(spec), workMsMax);
       try {
         const stdin = await hijacked((abortSignal) =>
           container.attach({ stream: true, stdin: true, hijack: true, abortSignal }),
         );
         // The container ended before it had its task: following it finds out.
         stdin.on("error", () => {});
-        await container.start();
+        await this.#ask(() => container.start(), workMsMax);
         return {
           container: container.id,
           hand: (task) => void stdin.end(task),
@@ -85,14 +83,15 @@ class DockerEngine implements Engine {
 
   async exec(container: string, command: string[]): Promise<Carrier> {
     return await translated(async () => {
-      const exec = await this.#docker.getContainer(container).exec({
+      const options = {
         Cmd: command,
         User: "65534:65534",
         AttachStdin: true,
         AttachStdout: true,
         AttachStderr: true,
         WorkingDir: "/",
-      });
+      };
+      const exec = await this.#ask(() => this.#docker.getContainer(container).exec(options));
       const stream = await hijacked((abortSignal) =>
         exec.start({ hijack: true, stdin: true, abortSignal }),
       );
@@ -101,10 +100,8 @@ class DockerEngine implements Engine {
   }
 
   async stateOf(container: string): Promise<ContainerState | null> {
-    const found = await unlessGone(
-      () => this.#answered(() => this.#docker.getContainer(container).inspect()),
-      null,
-    );
+    const inspect = () => this.#docker.getContainer(container).inspect();
+    const found = await unlessGone(() => this.#answered(inspect), null);
     return (
       found && {
         running: found.State.Running,
@@ -118,7 +115,9 @@ class DockerEngine implements Engine {
   async logsOf(container: string): Promise<string> {
     const options = { stdout: true, stderr: true, tail: 30, follow: false } as const;
     const logs = () => this.#docker.getContainer(container).logs(options);
-    return unframed((await unlessGone(logs, Buffer.alloc(0))) as unknown as Buffer);
+    return unframed(
+      (await unlessGone(() => this.#answered(logs), Buffer.alloc(0))) as unknown as Buffer,
+    );
   }
 
   async readFile(container: string, path: string): Promise<Buffer> {
@@ -147,16 +146,21 @@ class DockerEngine implements Engine {
     await this.#signal(container, "SIGKILL");
   }
 
-  /** Runs a plain question, whose answer is short. */
-  async #answered<T>(ask: () => Promise<T>): Promise<T> {
+  /** Asks what has a short answer. */
+  async #ask<T>(question: () => Promise<T>, msMax = answerMsMax): Promise<T> {
+    return await translated(() => this.#answered(question, msMax));
+  }
+
+  /** As `#ask`, with an error as it comes: its status may mean something. */
+  async #answered<T>(question: () => Promise<T>, msMax = answerMsMax): Promise<T> {
     const answered = new AbortController();
-    const late = this.#clock.sleep(answerMsMax, answered.signal).then(() => {
-      throw new DockerError("unavailable", `Docker has not answered for ${answerMsMax / 1_000} s`);
+    const late = this.#clock.sleep(msMax, answered.signal).then(() => {
+      throw new DockerError("unavailable", `Docker has not answered for ${msMax / 1_000} s`);
     });
     // The answer came first.
     late.catch(() => {});
     try {
-      return await Promise.race([ask(), late]);
+      return await Promise.race([question(), late]);
     } finally {
       answered.abort();
     }
@@ -164,7 +168,7 @@ class DockerEngine implements Engine {
 
   async #signal(container: string, signal: string) {
     try {
-      await this.#docker.getContainer(container).kill({ signal });
+      await this.#answered(() => this.#docker.getContainer(container).kill({ signal }));
     } catch (error) {
       // 409: not running any more; 404: gone.
       if (statusOf(error) !== 409 && statusOf(error) !== 404) throw translate(error);
@@ -184,7 +188,7 @@ class DockerEngine implements Engine {
   async #remove(remove: () => Promise<unknown>) {
     for (let tries = 0; ; tries++) {
       try {
-        await remove();
+        await this.#answered(remove, workMsMax);
         return;
       } catch (error) {
         if (statusOf(error) === 404) return;
@@ -196,9 +200,7 @@ class DockerEngine implements Engine {
 
   async ownedContainers(label: string) {
     const filters = { label: [label] };
-    const rows = await translated(() =>
-      this.#answered(() => this.#docker.listContainers({ all: true, filters })),
-    );
+    const rows = await this.#ask(() => this.#docker.listContainers({ all: true, filters }));
     return rows.map((row) => ({ id: row.Id, run: row.Labels["dev.trimo.run"] ?? null }));
   }
 
@@ -206,7 +208,7 @@ class DockerEngine implements Engine {
     // The callback's type hides the promise's.
     const list = () =>
       this.#docker.listVolumes({ filters: { label: [label] } } as never) as unknown;
-    const answer = (await translated(async () => await list())) as {
+    const answer = (await this.#ask(async () => await list())) as {
       Volumes: Dockerode.VolumeInspectInfo[] | null;
     };
     return (answer.Volumes ?? []).map((row) => ({
@@ -216,10 +218,8 @@ class DockerEngine implements Engine {
   }
 
   async image(name: string): Promise<Image | null> {
-    const found = await unlessGone(
-      () => this.#answered(() => this.#docker.getImage(name).inspect()),
-      null,
-    );
+    const inspect = () => this.#docker.getImage(name).inspect();
+    const found = await unlessGone(() => this.#answered(inspect), null);
     return (
       found && {
         id: found.Id,
@@ -236,14 +236,12 @@ class DockerEngine implements Engine {
 
   async taggedImages(label: string): Promise<string[]> {
     const filters = JSON.stringify({ label: [label] });
-    const rows = await translated(() => this.#answered(() => this.#docker.listImages({ filters })));
+    const rows = await this.#ask(() => this.#docker.listImages({ filters }));
     return rows.flatMap(({ RepoTags }) => RepoTags ?? []);
   }
 
   async layersOf(image: string) {
-    const rows = await translated(() =>
-      this.#answered(() => this.#docker.getImage(image).history()),
-    );
+    const rows = await this.#ask(() => this.#docker.getImage(image).history());
     return (rows as { Size: number; CreatedBy: string }[]).map(({ Size, CreatedBy }) => ({
       sizeBytes: Size,
       createdBy: CreatedBy,
@@ -251,7 +249,7 @@ class DockerEngine implements Engine {
   }
 
   async removeImage(image: string) {
-    await translated(() => this.#docker.getImage(image).remove());
+    await this.#ask(() => this.#docker.getImage(image).remove(), workMsMax);
   }
 
   async pullImage(name: string) {

@@ -1,47 +1,100 @@
-import { createServer } from "node:http";
+import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import { expect, test } from "vitest";
-import { systemClock } from "../../../app/protocol/clock.ts";
+import { type Clock, systemClock } from "../../../app/protocol/clock.ts";
 import { connectDocker } from "../../../daemon/docker/docker-engine.ts";
 import { until } from "../../support/rig.ts";
 
-test("an exec that the engine refuses leaves no connection behind", async () => {
-  const engine = createServer((request, response) => {
+/** An engine that answers as told, over real HTTP. */
+async function answering(answer: RequestListener, clock?: Clock) {
+  const server = createServer((request, response) => {
     request.resume();
+    answer(request, response);
+  });
+  server.keepAliveTimeout = 600_000;
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  process.env.DOCKER_HOST = `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const engine = connectDocker(clock);
+  delete process.env.DOCKER_HOST;
+  const close = () => {
+    server.closeAllConnections();
+    server.close();
+  };
+  return { server, engine, close };
+}
+
+test("an exec that the engine refuses leaves no connection behind", async () => {
+  const { server, engine, close } = await answering((request, response) => {
     const started = request.url?.endsWith("/start");
     // As Docker does with a container that has just ended.
     const connection = started ? "keep-alive" : "close";
     response.writeHead(started ? 500 : 201, { "content-type": "application/json", connection });
     response.end(started ? '{"message":"Container 1 is not running"}' : '{"Id":"exec-1"}');
   });
-  engine.keepAliveTimeout = 600_000;
-  await new Promise<void>((resolve) => engine.listen(0, "127.0.0.1", resolve));
-  process.env.DOCKER_HOST = `tcp://127.0.0.1:${(engine.address() as AddressInfo).port}`;
-  const docker = connectDocker();
-  delete process.env.DOCKER_HOST;
   const open = () =>
-    new Promise<number>((resolve) => engine.getConnections((_error, count) => resolve(count)));
+    new Promise<number>((resolve) => server.getConnections((_error, count) => resolve(count)));
 
-  await expect(docker.exec("1", ["true"])).rejects.toThrow("not running");
+  await expect(engine.exec("1", ["true"])).rejects.toThrow("not running");
   await until("the connection's end", async () => (await open()) === 0, 15_000);
-  engine.closeAllConnections();
-  engine.close();
+  close();
 });
 
-test("an engine whose answer breaks off after its head is away, and is not waited for without end", async () => {
-  const engine = createServer((request, response) => {
-    request.resume();
-    response.writeHead(200, { "content-type": "application/json", "content-length": "100" });
-    response.write('{"Half":');
-    setTimeout(() => response.destroy(), 50);
-  });
-  await new Promise<void>((resolve) => engine.listen(0, "127.0.0.1", resolve));
-  process.env.DOCKER_HOST = `tcp://127.0.0.1:${(engine.address() as AddressInfo).port}`;
-  const soon = (_ms: number, signal: AbortSignal) => systemClock.sleep(500, signal);
-  const docker = connectDocker({ ...systemClock, sleep: soon });
-  delete process.env.DOCKER_HOST;
-  for (const ask of [docker.stateOf("1"), docker.image("x"), docker.version(), docker.ping()])
-    await expect(ask).rejects.toMatchObject({ kind: "unavailable" });
-  engine.closeAllConnections();
-  engine.close();
+test("an engine whose answers break off after their head is away, and is not waited for without end", async () => {
+  const soon = (_ms: number, signal: AbortSignal) => systemClock.sleep(300, signal);
+  const { engine, close } = await answering(
+    (_request, response) => {
+      response.writeHead(200, { "content-type": "application/json", "content-length": "100" });
+      response.write('{"Half":');
+      setTimeout(() => response.destroy(), 50);
+    },
+    { ...systemClock, sleep: soon },
+  );
+  const questions = {
+    ping: engine.ping(),
+    version: engine.version(),
+    folder: engine.folder(),
+    stateOf: engine.stateOf("1"),
+    logsOf: engine.logsOf("1"),
+    exec: engine.exec("1", ["true"]),
+    askToStop: engine.askToStop("1"),
+    kill: engine.kill("1"),
+    image: engine.image("x"),
+    ownedContainers: engine.ownedContainers("a=b"),
+    ownedVolumes: engine.ownedVolumes("a=b"),
+    taggedImages: engine.taggedImages("a=b"),
+    layersOf: engine.layersOf("x"),
+    removeImage: engine.removeImage("x"),
+  };
+  const names = Object.keys(questions);
+  const answers = await Promise.allSettled(Object.values(questions));
+  for (const [i, answer] of answers.entries())
+    expect(answer, names[i]).toMatchObject({ reason: { kind: "unavailable" } });
+  close();
+});
+
+test("a making or removing whose answer breaks off is away as well", async () => {
+  const soon = (_ms: number, signal: AbortSignal) => systemClock.sleep(20, signal);
+  const { engine, close } = await answering(
+    (_request, response) => {
+      response.writeHead(200, { "content-type": "application/json", "content-length": "100" });
+      response.write('{"Half":');
+    },
+    { ...systemClock, sleep: soon },
+  );
+  const request = {
+    run: "r",
+    attempt: 1,
+    daemon: "d",
+    image: "x",
+    cpus: 1,
+    memoryBytes: 2 ** 29,
+    pids: 100,
+  };
+  for (const work of [
+    () => engine.startContainer(request),
+    () => engine.removeContainer("1"),
+    () => engine.removeVolume("v"),
+  ])
+    await expect(work()).rejects.toMatchObject({ kind: "unavailable" });
+  close();
 });
