@@ -1,5 +1,4 @@
-import { homedir } from "node:os";
-import { join } from "node:path";
+import { dataFolder } from "../daemon/config.ts";
 import { fileDisk } from "../daemon/disk.ts";
 import { baseImage } from "../daemon/images/base.ts";
 import { type Kept, readKept } from "../daemon/run/kept.ts";
@@ -8,9 +7,7 @@ type Flags = { data?: string; json?: boolean };
 
 /** `trimo kept`: what runs left on this machine that is nowhere else, and how to get it. */
 export function runKept(flags: Flags) {
-  const data =
-    flags.data ?? process.env.TRIMO_DATA?.trim() ?? join(homedir(), ".local/share/trimo");
-  const all = readKept({ disk: fileDisk, config: { data: join(data, "daemon") } });
+  const all = readKept({ disk: fileDisk, config: { data: dataFolder(flags.data, process.env) } });
   if (flags.json) return print(JSON.stringify(all));
   if (all.length === 0) return print("Nothing is kept on this machine: all work is on GitHub.");
   for (const kept of all) for (const line of linesOf(kept)) print(line);

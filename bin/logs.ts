@@ -1,13 +1,14 @@
 import { readdirSync, readFileSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
+import { dataFolder } from "../daemon/config.ts";
+import { transcriptPath } from "../daemon/run/run-record.ts";
 
 /** `trimo logs RUN`: all that a run's agent printed on this machine, clean of known secrets. */
 export function runLogs(run: string, data: string | undefined) {
-  const folder = data ?? process.env.TRIMO_DATA?.trim() ?? join(homedir(), ".local/share/trimo");
+  const folder = dataFolder(data, process.env);
   const places = [
-    ...namesIn(join(folder, "daemon/runs"), run).map((name) => join(name, "transcript.log")),
-    ...namesIn(join(folder, "daemon/transcripts"), run),
+    ...namesIn(join(folder, "runs"), run).map(transcriptPath),
+    ...namesIn(join(folder, "transcripts"), run),
   ];
   const newest = places.sort().at(-1);
   if (!newest) {

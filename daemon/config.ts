@@ -106,16 +106,20 @@ export function readConfig(options: Options, env: NodeJS.ProcessEnv): Config {
       "daemon.yml names no agent. For a first try:\n  agents:\n    hello: { adapter: script, command: [bash, -c, 'date > HELLO'] }",
     );
   if (problems.length > 0) throw new SettingsError(problems);
-  const data = options.data ?? env.TRIMO_DATA?.trim() ?? join(homedir(), ".local/share/trimo");
   return {
     ...yml,
     server: (server ?? "").replace(/\/$/, ""),
     github: yml.github.replace(/\/$/, ""),
     slots,
     token,
-    data: join(data, "daemon"),
+    data: dataFolder(options.data, env),
     limits: { ...ceilings(slots), ...withoutUndefined(yml.limits) },
   };
+}
+
+/** The daemon's data folder, by `--data`, TRIMO_DATA or the usual place. */
+export function dataFolder(named: string | undefined, env: NodeJS.ProcessEnv): string {
+  return join(named ?? env.TRIMO_DATA?.trim() ?? join(homedir(), ".local/share/trimo"), "daemon");
 }
 
 /** What a container gets when daemon.yml does not say: this machine, shared among the slots. */

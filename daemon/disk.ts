@@ -91,6 +91,10 @@ export const fileDisk: Disk = {
   },
 };
 
+/** Whether an error says that a disk is full, or a quota of it. */
+export const isFull = (error: unknown): boolean =>
+  ["ENOSPC", "EDQUOT"].includes((error as { code?: string }).code ?? "");
+
 function unlessMissing<T>(work: () => T): T | null {
   try {
     return work();

@@ -71,7 +71,7 @@ export async function proveAgent(
   const controls = {
     cancel,
     leave: new AbortController().signal,
-    onMessage: new Set<() => void>(),
+    renewals: new Set<() => void>(),
   };
   try {
     await mkdir(own.data, { recursive: true, mode: 0o700 });

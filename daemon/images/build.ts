@@ -98,8 +98,9 @@ class Story {
   }
 
   failed(error: unknown): never {
-    const translated = error instanceof DockerError ? error : problemOf(String(error));
-    if (translated.kind === "disk_full" || translated.kind === "unavailable") throw translated;
+    // Every error of the engine's is one; any other is Trimo's own.
+    if (!(error instanceof DockerError)) throw error;
+    if (error.kind === "disk_full" || error.kind === "unavailable") throw error;
     const at = this.#at;
     const line = at && this.#instructions[at.step - 1]?.line;
     const where = at
@@ -107,7 +108,7 @@ class Story {
       : this.#recipe.dockerfile;
     // What failed, and where, goes first and must not be cut off by what it printed.
     const said = this.#lines.join("\n").slice(-outputCharactersMax);
-    throw new BuildError(`${where}\n${said}\n${translated.message.slice(0, messageCharactersMax)}`);
+    throw new BuildError(`${where}\n${said}\n${error.message.slice(0, messageCharactersMax)}`);
   }
 
   end(keep: (layer: string) => void): Built {

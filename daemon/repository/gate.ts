@@ -96,14 +96,7 @@ class GitGate implements Gate {
       await gitIn(
         this.#folder,
         token,
-      )([
-        "push",
-        "--porcelain",
-        "--quiet",
-        "--no-verify",
-        this.#url,
-        `${sha}:refs/heads/${branch}`,
-      ]);
+      )(["push", "--porcelain", "--no-verify", this.#url, `${sha}:refs/heads/${branch}`]);
       return "pushed";
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);

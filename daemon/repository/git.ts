@@ -1,6 +1,6 @@
 import { simpleGit } from "simple-git";
 
-/** Git refused; the message is what it printed. */
+/** A git command failed; the message is what it printed. */
 export class GitError extends Error {
   /**
    * `away`: the other side did not answer, or said nothing of what was asked. `refused`: it, or git here, said

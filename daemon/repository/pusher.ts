@@ -1,14 +1,14 @@
 import type { Clock } from "../../app/protocol/clock.ts";
 import type { Fact } from "../../app/protocol/event.ts";
 import { RunningState } from "../../app/protocol/running-state.ts";
+import { Refusals } from "./refusals.ts";
 import type { Gate, PushResult } from "./repositories.ts";
 
 /** How long the end of a run waits for GitHub to take its commits. */
 const lastPushMsMax = 10 * 60_000;
 const retry = { baseMs: 500, mostMs: 15_000 };
-/** A refusal is believed after so many over so long, and never before the end: GitHub refuses in passing. */
-const refusalsMin = 3;
-const refusedMsMin = 90_000;
+/** A refusal is believed at the run's end only. */
+const believing = { least: 3, overMs: 90_000 };
 const refusedPauseMs = 45_000;
 /** GitHub may show a commit a moment after it took it. */
 const looksMax = 5;
@@ -104,20 +104,13 @@ export class Pusher {
   async finish(beside: string): Promise<PushVerdict> {
     const until = this.#clock.now() + lastPushMsMax;
     const state = new RunningState(this.#clock, this.#signal);
-    let refusals = 0;
-    let refusedSince = 0;
+    const refusals = new Refusals(believing);
     for (;;) {
       this.nudge();
       await this.#working;
-      if (this.#isRefused && state.running) {
-        refusals += 1;
-        refusedSince ||= this.#clock.now();
-        const believed =
-          refusals >= refusalsMin && this.#clock.now() - refusedSince >= refusedMsMin;
-        if (!believed) {
-          await state.sleep(refusedPauseMs);
-          continue;
-        }
+      if (state.running && this.#isRefused && !refusals.believed(this.#clock.now())) {
+        await state.sleep(refusedPauseMs);
+        continue;
       }
       const verdict = await this.#verdict(beside);
       const again = !verdict.ok && verdict.why === "unreachable" && this.#clock.now() < until;

@@ -6,7 +6,7 @@ import { volumeName } from "../docker/container-spec.ts";
 import type { Engine } from "../docker/engine.ts";
 import type { Attempt, Parts } from "./attempt.ts";
 import { bundlePath } from "./kept.ts";
-import { gatePath, hasGate } from "./run-record.ts";
+import { gateOf, gatePath, hasGate, transcriptPath } from "./run-record.ts";
 
 // What a run leaves on the machine: its transcript, and what of its work is nowhere else.
 
@@ -21,14 +21,12 @@ export async function keepCommits(
   { disk, config, repositories, log }: Pick<Parts, "disk" | "config" | "repositories" | "log">,
   { job, folder }: Pick<Attempt, "job" | "folder">,
 ): Promise<string | null> {
-  const { repository, branch } = job;
   const bundle = bundlePath(config.data, job);
   const whole = bundle.replace(/\.bundle$/, ".git");
   // Kept already, by a daemon that was killed after it.
   if (!hasGate(disk, folder)) return disk.exists(whole) ? whole : null;
-  const gate = repositories.openGate({ folder: gatePath(folder), repository, branch });
   try {
-    await gate.bundle(bundle, job.base.sha);
+    await repositories.openGate(gateOf({ job, folder })).bundle(bundle, job.base.sha);
     return bundle;
   } catch (error) {
     log.warn({ err: error, run: job.run }, "no bundle could be made; the gate itself is kept");
@@ -37,15 +35,9 @@ export async function keepCommits(
   }
 }
 
-/** Ends a run's container and keeps its volume, whose work is nowhere else; gives the volume's name. */
-export async function keepVolume(
-  engine: Engine,
-  job: Named,
-  containerId: string | null,
-): Promise<string> {
-  const name = volumeName(job.run, job.attempt);
-  await engine.removeContainer(containerId ?? name);
-  return name;
+/** Removes a run's container, whether it was made or not; its volume stays. */
+export async function removeContainer(engine: Engine, job: Named, containerId: string | null) {
+  await engine.removeContainer(containerId ?? volumeName(job.run, job.attempt));
 }
 
 /** Removes a run's container and volume, whether they were made or not. */
@@ -54,14 +46,13 @@ export async function removeContainerAndVolume(
   job: Named,
   containerId: string | null,
 ) {
-  const name = volumeName(job.run, job.attempt);
-  await engine.removeContainer(containerId ?? name);
-  await engine.removeVolume(name);
+  await removeContainer(engine, job, containerId);
+  await engine.removeVolume(volumeName(job.run, job.attempt));
 }
 
 /** Keeps a run's transcript and removes its folder. */
 export async function removeRunFolder({ disk, config }: Keeper, folder: string, job: Named) {
-  const transcript = join(folder, "transcript.log");
+  const transcript = transcriptPath(folder);
   const name = `${job.run}-${job.attempt}.log`;
   if (disk.exists(transcript)) await disk.move(transcript, join(config.data, "transcripts", name));
   await disk.remove(folder);

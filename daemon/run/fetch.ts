@@ -1,5 +1,6 @@
 import { RunningState } from "../../app/protocol/running-state.ts";
 import { GitError } from "../repository/git.ts";
+import { Refusals } from "../repository/refusals.ts";
 import type { Fetched } from "../repository/repositories.ts";
 import { ServerError } from "../server/client.ts";
 import type { Attempt, Parts } from "./attempt.ts";
@@ -7,9 +8,7 @@ import { Cancelled } from "./refusal.ts";
 
 /** How long a GitHub or an app that does not answer is waited for, in milliseconds. */
 const awayMsMax = 30 * 60_000;
-/** A refusal is believed after so many in a row over so long: a token just made, or an incident, brings passing ones. */
-const refusalsMin = 3;
-const refusedMsMin = 60_000;
+const believing = { least: 3, overMs: 60_000 };
 const retry = { baseMs: 500, mostMs: 15_000 };
 
 /**
@@ -42,8 +41,7 @@ export async function fetchMirror(
 /** For how long a run's start goes on trying; times in milliseconds since 1970. */
 export class Patience {
   readonly #beganAt: number;
-  #refusals = 0;
-  #refusedSince = 0;
+  readonly #refusals = new Refusals(believing);
 
   constructor(beganAt: number) {
     this.#beganAt = beganAt;
@@ -52,13 +50,11 @@ export class Patience {
   /** Whether to try again after this error, the newest in a row. */
   has(error: unknown, now: number): boolean {
     if (isAway(error)) {
-      this.#refusals = 0;
+      this.#refusals.forget();
       return now - this.#beganAt < awayMsMax;
     }
     if (!(error instanceof GitError) || error.kind !== "refused") return false;
-    if (this.#refusals === 0) this.#refusedSince = now;
-    this.#refusals += 1;
-    return this.#refusals < refusalsMin || now - this.#refusedSince < refusedMsMin;
+    return !this.#refusals.believed(now);
   }
 }
 

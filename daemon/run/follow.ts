@@ -13,11 +13,11 @@ import { tailChars, type Watched } from "./watched.ts";
 const lateMs = 2 * 60_000;
 /** How long a stopped container may take to commit what is there. */
 const stopMsMax = 60_000;
+/** And one whose lease is about to end: then somebody else may begin. */
+const lostStopMsMax = 12_000;
 /** Between two tries to open the tunnel, and after one that broke. */
 const tunnelRetry = { baseMs: 50, mostMs: 2_000 };
 const tunnelPauseMs = 100;
-/** And one whose lease is about to end: then somebody else may begin. */
-const lostStopMsMax = 12_000;
 
 /**
  * Follows a container to its end: its journal, its output, and its pushes, through the tunnel; from

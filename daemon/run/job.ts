@@ -2,11 +2,17 @@ import type { Job } from "../../app/protocol/job.ts";
 import { RunningState } from "../../app/protocol/running-state.ts";
 import type { Settle } from "../../app/protocol/settle.ts";
 import { nothingSpent } from "../agents/adapter.ts";
+import { volumeName } from "../docker/container-spec.ts";
 import { Pusher } from "../repository/pusher.ts";
 import { keepLease } from "../server/lease.ts";
 import { quotaOf, settleSession } from "./agent-setup.ts";
 import { type Attempt, openAttempt, type Parts } from "./attempt.ts";
-import { keepCommits, keepVolume, removeContainerAndVolume, removeRunFolder } from "./clean-up.ts";
+import {
+  keepCommits,
+  removeContainer,
+  removeContainerAndVolume,
+  removeRunFolder,
+} from "./clean-up.ts";
 import { follow } from "./follow.ts";
 import { recordKept } from "./kept.ts";
 import { died, type Outcome } from "./outcome.ts";
@@ -15,7 +21,7 @@ import { Cancelled, isDockerAway, refusalOf } from "./refusal.ts";
 import { rescue } from "./rescue.ts";
 import type { Plan, RunRecord } from "./run-record.ts";
 import { closeWith, nothingPushed, settle } from "./settle.ts";
-import type { Controls } from "./signals.ts";
+import { type Controls, renewNow } from "./signals.ts";
 import { agentProblem, verdictOf } from "./verdict.ts";
 import type { Watched } from "./watched.ts";
 
@@ -57,11 +63,8 @@ export async function runJob(
   if (controls.leave.aborted) return;
   const attempt = openAttempt(parts, job, controls, before);
   const loops = beginLoops(parts, attempt, mode, controls);
-  const renewNow = () => {
-    for (const renew of controls.onMessage) renew();
-  };
   try {
-    const end = attempt.record.current.end ?? (await execute(parts, attempt, mode, renewNow));
+    const end = attempt.record.current.end ?? (await execute(parts, attempt, mode, controls));
     if (end) await finish(parts, attempt, mode, end);
   } finally {
     attempt.signals.finish();
@@ -74,7 +77,7 @@ function beginLoops(
   { server, clock, log }: Parts,
   { job, outbox, messages, signals }: Attempt,
   mode: Mode,
-  { cancel, onMessage }: Controls,
+  { cancel, renewals }: Controls,
 ): Promise<void>[] {
   if (mode === "keep") return [];
   const { run, attempt, leaseMs } = job;
@@ -87,8 +90,8 @@ function beginLoops(
     .catch((error) => onLost(String(error)));
   if (mode === "rescue") return [sending];
   const renewing = new RunningState(clock, signals.over);
-  const renewNow = () => renewing.wake();
-  onMessage.add(renewNow);
+  const renew = () => renewing.wake();
+  renewals.add(renew);
   const holder = {
     onCancel: () => cancel.abort(),
     onLost,
@@ -96,7 +99,7 @@ function beginLoops(
     onMessages: messages.take.bind(messages),
   };
   const lease = keepLease(server, { runId: run, attempt, leaseMs }, holder, renewing);
-  return [sending, lease.finally(() => onMessage.delete(renewNow))];
+  return [sending, lease.finally(() => renewals.delete(renew))];
 }
 
 /** How a run ended; null when it was taken from this daemon: nothing is settled, the next start decides. */
@@ -104,7 +107,7 @@ async function execute(
   parts: Parts,
   attempt: Attempt,
   mode: Mode,
-  renewNow: () => void,
+  controls: Controls,
 ): Promise<Settle | null> {
   const { record, signals, job, outbox } = attempt;
   for (let beginnings = 1; ; beginnings++) {
@@ -113,7 +116,7 @@ async function execute(
     if (prepared === null) return null;
     if ("outcome" in prepared) return closeWith(attempt, prepared, nothingPushed);
     // A started run's lease is longer: from the moment the app knows of it, should it be away soon.
-    void outbox.delivered(signals.over).then(renewNow);
+    void outbox.delivered(signals.over).then(() => renewNow(controls));
     const pusher = pusherFor(parts, attempt, prepared);
     const watched = watchedOf(parts, attempt, prepared, pusher);
     const known = record.current.died;
@@ -289,8 +292,8 @@ async function finish(parts: Parts, attempt: Attempt, mode: Mode, end: Settle) {
   const { job, folder, record, signals } = attempt;
   record.update({ end });
   const { keep, containerId } = record.current;
-  let volume: string | null = null;
-  if (record.current.keepVolume) volume = await keepVolume(engine, job, containerId);
+  const volume = record.current.keepVolume ? volumeName(job.run, job.attempt) : null;
+  if (volume) await removeContainer(engine, job, containerId);
   else await removeContainerAndVolume(engine, job, containerId);
   // Before the app hears of the end: from then on people look for it here.
   const commits = keep ? await keepCommits(parts, attempt) : null;

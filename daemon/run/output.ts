@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import type { Fact } from "../../app/protocol/event.ts";
 import { places } from "../../images/base/task.ts";
 import type { Disk } from "../disk.ts";
@@ -6,6 +5,7 @@ import type { Gateway } from "../gateway/gateway.ts";
 import { cleanEnd } from "../redact.ts";
 import { consume } from "./consume.ts";
 import { LineReader } from "./line-reader.ts";
+import { transcriptPath } from "./run-record.ts";
 import { tailChars, type Watched } from "./watched.ts";
 
 /** Of the agent's output, what is taken to lines at once. */
@@ -38,7 +38,7 @@ export class Output {
     const { mark, events } = watched.outbox;
     this.offset = mark.output;
     this.#reader = this.#newReader();
-    this.#transcript = join(watched.folder, "transcript.log");
+    this.#transcript = transcriptPath(watched.folder);
     this.#disk = watched.disk;
     if (this.#disk.exists(this.#transcript)) this.#disk.truncate(this.#transcript, mark.transcript);
     else this.#disk.append(this.#transcript, "");

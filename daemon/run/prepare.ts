@@ -17,7 +17,7 @@ import { removeContainerAndVolume } from "./clean-up.ts";
 import { fetchMirror } from "./fetch.ts";
 import { makePlan, PlanError, refuseDefaultBranch, refuseForeign } from "./plan.ts";
 import { Cancelled } from "./refusal.ts";
-import { gatePath, hasGate, type Plan } from "./run-record.ts";
+import { gateOf, hasGate, type Plan } from "./run-record.ts";
 import { containerRequestOf, reserveBytes, sameContainer, taskOf } from "./task.ts";
 
 // From a job to a container at work: token, mirror, plan, image, gate, agent, container, task.
@@ -31,12 +31,6 @@ export type Prepared = {
   plan: Plan;
   agent: AgentSetup;
 };
-
-const gateOf = ({ job, folder }: Attempt) => ({
-  folder: gatePath(folder),
-  repository: job.repository,
-  branch: job.branch,
-});
 
 /**
  * Begins a run: everything up to a container that has its task.

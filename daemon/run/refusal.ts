@@ -1,5 +1,6 @@
 import type { FailureCode } from "../../app/protocol/failure.ts";
 import { trimoYmlPath } from "../../app/protocol/trimo-yml.ts";
+import { isFull } from "../disk.ts";
 import { DockerError } from "../docker/engine.ts";
 import { GitError } from "../repository/git.ts";
 import { ServerError } from "../server/client.ts";
@@ -25,8 +26,7 @@ export const isDockerAway = (error: unknown): boolean =>
 
 /** Whether a disk is full, this machine's or the engine's. */
 export const isDiskFull = (error: unknown): boolean =>
-  (error instanceof DockerError && error.kind === "disk_full") ||
-  (error as { code?: string }).code === "ENOSPC";
+  (error instanceof DockerError && error.kind === "disk_full") || isFull(error);
 
 function codeOf(error: unknown): FailureCode {
   if (error instanceof GitError)

@@ -1,9 +1,9 @@
-import { join } from "node:path";
 import { cleanEnd } from "../redact.ts";
 import { type AgentSetup, blankReader } from "./agent-setup.ts";
 import type { Attempt, Parts } from "./attempt.ts";
 import { follow } from "./follow.ts";
 import type { Outcome } from "./outcome.ts";
+import { transcriptPath } from "./run-record.ts";
 import { containerRequestOf, taskOf } from "./task.ts";
 import type { Watched } from "./watched.ts";
 
@@ -29,10 +29,10 @@ export async function rescue(
 ) {
   const rescues = record.current.died?.rescues ?? 0;
   const died = { outOfMemory, tail, rescues };
-  record.update({ died });
-  if (rescues >= rescuesMax) {
+  const keepVolume = rescues >= rescuesMax;
+  record.update({ died, keepVolume });
+  if (keepVolume) {
     log.error({ run: job.run }, "the dead container's work could not be rescued; its volume stays");
-    record.update({ keepVolume: true });
     return;
   }
   await engine.removeContainer(watched.container);
@@ -45,7 +45,7 @@ export async function rescue(
   outbox.mark = {
     journal: 0,
     output: 0,
-    transcript: disk.size(join(folder, "transcript.log")) ?? 0,
+    transcript: disk.size(transcriptPath(folder)) ?? 0,
   };
   const { abandon, leave, over } = signals;
   const saved = await follow({

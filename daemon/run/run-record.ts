@@ -6,6 +6,7 @@ import { Settle } from "../../app/protocol/settle.ts";
 import { AgentSettings } from "../agent-settings.ts";
 import { nothingSpent } from "../agents/adapter.ts";
 import type { Disk } from "../disk.ts";
+import type { GateRequest } from "../repository/repositories.ts";
 
 /** What a run was decided to be on this machine: from daemon.yml and trimo.yml, never from the app. */
 export const Plan = z.object({
@@ -203,6 +204,16 @@ export function readRecords(disk: Disk, data: string): Found[] {
 
 /** Where a run's gate lies in its folder. */
 export const gatePath = (folder: string): string => join(folder, "gate.git");
+
+/** What a run's gate is asked for by. */
+export const gateOf = ({ job, folder }: { job: Job; folder: string }): GateRequest => ({
+  folder: gatePath(folder),
+  repository: job.repository,
+  branch: job.branch,
+});
+
+/** Where a run's transcript lies in its folder. */
+export const transcriptPath = (folder: string): string => join(folder, "transcript.log");
 
 /** Whether the gate was finished: its HEAD is written last. */
 export const hasGate = (disk: Disk, folder: string): boolean =>

@@ -4,9 +4,14 @@ export type Controls = {
   cancel: AbortController;
   /** The daemon goes: leave everything as it is. */
   leave: AbortSignal;
-  /** Called when a message waits for the run: its lease, which brings it, is renewed at once. */
-  onMessage: Set<() => void>;
+  /** What renews the run's lease at once; empty while nothing keeps it. */
+  renewals: Set<() => void>;
 };
+
+/** Renews the run's lease at once, which also brings the messages that wait for it. */
+export function renewNow({ renewals }: Pick<Controls, "renewals">) {
+  for (const renew of renewals) renew();
+}
 
 /**
  * The ends of one attempt, and who asks for them:

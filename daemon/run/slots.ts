@@ -12,7 +12,7 @@ import { removeContainerAndVolume, removeRunFolder } from "./clean-up.ts";
 import { type Mode, runJob } from "./job.ts";
 import { isDiskFull, isDockerAway } from "./refusal.ts";
 import { hasGate, type RunRecord, readRecords, runFolder, writeRecord } from "./run-record.ts";
-import type { Controls } from "./signals.ts";
+import { type Controls, renewNow } from "./signals.ts";
 
 /** A free slot asks by itself this often, should a wake-up be lost. */
 const askEveryMs = 20_000;
@@ -103,7 +103,7 @@ export class Slots implements Listener {
     if (message.type === "drain") return void this.drain();
     if (message.type === "hello") return;
     const held = this.#held.get(`${message.run}-${message.attempt}`);
-    for (const renewNow of held?.controls.onMessage ?? []) renewNow();
+    if (held) renewNow(held.controls);
   }
 
   /** Also one whose claim is just being answered. */
@@ -183,7 +183,7 @@ export class Slots implements Listener {
     const key = `${job.run}-${job.attempt}`;
     const cancel = new AbortController();
     if (this.#cancelled.delete(key)) cancel.abort();
-    const controls = { cancel, leave: this.#leave.signal, onMessage: new Set<() => void>() };
+    const controls = { cancel, leave: this.#leave.signal, renewals: new Set<() => void>() };
     const done = this.#keepAt(job, controls, before, mode).finally(() => {
       this.#held.delete(key);
       this.#claiming.wake();

@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import { type Clock, waitAmong } from "../../app/protocol/clock.ts";
 import { Event, eventsPerPostMax, type Fact } from "../../app/protocol/event.ts";
 import type { RunningState } from "../../app/protocol/running-state.ts";
-import type { Disk } from "../disk.ts";
+import { type Disk, isFull } from "../disk.ts";
 import { type Server, ServerError } from "./client.ts";
 
 /** Events that come within this time share a request. */
@@ -46,9 +46,9 @@ const factsMax: Partial<Record<Fact["type"], number>> = {
 type Mark = { journal: number; output: number; transcript: number };
 const start: Mark = { journal: 0, output: 0, transcript: 0 };
 
-/** An error of the disk's, which may be full for a while. */
+/** An error of the disk's, which may pass. */
 const isOfDisk = (error: unknown): boolean =>
-  ["ENOSPC", "EDQUOT", "EIO"].includes((error as { code?: string }).code ?? "");
+  isFull(error) || (error as { code?: string }).code === "EIO";
 
 /** A line of the file; null when it is torn or not the next one. */
 function parsed(line: string, seq: number): { event: Event; mark: Mark } | null {
@@ -143,7 +143,6 @@ export class Outbox {
     if (made.length > 0) this.#append(made, moved);
     this.mark = moved;
     if (made.length === 0) return;
-    for (const event of made) this.#remember(event);
     for (const wake of this.#news.splice(0)) wake();
   }
 
@@ -157,6 +156,7 @@ export class Outbox {
       if (this.#disk.exists(this.#path)) this.#disk.truncate(this.#path, this.#bytes);
       throw error;
     }
+    for (const event of events) this.#remember(event);
   }
 
   /**
@@ -213,7 +213,6 @@ export class Outbox {
       "the app has events that are not here",
     );
     this.#append(lost, this.mark);
-    for (const event of lost) this.#remember(event);
   }
 
   /** Resolves when the app has every event, or the signal aborts. */

@@ -1,7 +1,6 @@
 import { chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { lookEveryMs, runAgent } from "./agent-process.ts";
 import { clone, cloned } from "./clone.ts";
-import { waitForDaemon } from "./gateway.ts";
 import { Failed, write } from "./journal.ts";
 import { commitAndPush, leftoverKbMax, leftoverKbMaxOnFullDisk } from "./leftovers.ts";
 import { containerDisk, watchDisk } from "./limits.ts";
@@ -27,7 +26,6 @@ const lingerMs = 30 * 60_000;
 
 async function main() {
   const task = await readTask();
-  waitForDaemon(task.awayMs);
   mkdirSync("/var/lib/trimo", { recursive: true, mode: 0o755 });
   writeFileSync(places.output, "", { flag: "a" });
   const deadline = Date.now() + task.timeMs;

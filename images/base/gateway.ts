@@ -5,22 +5,21 @@ import { stop } from "./stop.ts";
 export const gatewayPort = 3128;
 /** How long a step waits for the daemon once the run was stopped. */
 const stoppedAwayMs = 10_000;
-/** How long a step that needs the daemon waits for it to come back; the task says. */
-let awayMs = 30 * 60_000;
 /** A clone or push that fails is tried again this often, with a pause. */
 const gatewayTriesMax = 4;
 const gatewayPauseMs = 500;
 
 /**
  * Runs what needs the gateway, again when it fails: the daemon may have gone in the middle, and be back in a
- * moment.
+ * moment. Each try waits for it as `gatewayIsThere` does.
  */
 export async function throughGateway(
+  awayMs: number,
   work: () => Promise<{ exit: number; output: string }>,
   given?: AbortSignal,
 ) {
   for (let tries = 1; ; tries++) {
-    await gatewayIsThere(given);
+    await gatewayIsThere(awayMs, given);
     if (given?.aborted) return { exit: 1, output: "stopped" };
     const result = await work();
     if (result.exit === 0 || tries >= gatewayTriesMax) return result;
@@ -28,13 +27,8 @@ export async function throughGateway(
   }
 }
 
-/** Sets how long a step waits for a daemon that is gone, in milliseconds. */
-export function waitForDaemon(ms: number) {
-  awayMs = ms;
-}
-
-/** Resolves when the gateway answers, or when it has been waited for in vain. */
-export async function gatewayIsThere(given?: AbortSignal) {
+/** Resolves when the gateway answers, or when it has been waited for in vain, for `awayMs` milliseconds. */
+export async function gatewayIsThere(awayMs: number, given?: AbortSignal) {
   const since = Date.now();
   const waited = () => Date.now() - since;
   while (waited() < awayMs && !given?.aborted && !(await answers())) {

@@ -15,7 +15,7 @@ export const leftoverKbMaxOnFullDisk = 1024;
  * agent's loses nothing.
  */
 export async function commitAndPush(task: Task, fileKbMax: number): Promise<boolean> {
-  await gatewayIsThere();
+  await gatewayIsThere(task.awayMs);
   const push = [...git, "-C", places.workspace, "push", "--quiet", places.remote];
   // Twice at most: where HEAD cannot be pushed, the second step keeps the tree all the same.
   for (let tries = 0; tries < 2; tries++)
@@ -24,7 +24,7 @@ export async function commitAndPush(task: Task, fileKbMax: number): Promise<bool
   const message = stop.signal.aborted ? task.stoppedMessage : task.leftoverMessage;
   const args = [places.remote, task.branch, message, name, email, String(fileKbMax)];
   const command = ["/bin/bash", "/opt/trimo/leftovers.sh", ...args];
-  const result = await throughGateway(() => asAgent(command));
+  const result = await throughGateway(task.awayMs, () => asAgent(command));
   if (result.exit !== 0) throw new Failed("push_refused", result.output);
   if (/^committed$/m.test(result.output))
     write({ type: "notice", text: "committed what the agent had left uncommitted" });

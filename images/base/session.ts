@@ -25,7 +25,7 @@ export async function readied(task: Task): Promise<string[]> {
     if (made.exit !== 0) write({ type: "notice", text: `${path} could not be written` });
   }
   if (!task.session.restore) return task.command;
-  const why = await restoreSession(task.session);
+  const why = await restoreSession(task);
   write({ type: "session", restored: why === null, why: why ?? "" });
   if (why === null || !task.fresh) return task.command;
   writeFileSync(promptFile, task.fresh.prompt, { mode: 0o644 });
@@ -33,8 +33,9 @@ export async function readied(task: Task): Promise<string[]> {
 }
 
 /** As the agent's user, and only what belongs to its session. Null when it is there, else why not. */
-async function restoreSession({ key, paths }: Task["session"]): Promise<string | null> {
-  await gatewayIsThere(stop.signal);
+async function restoreSession({ session, awayMs }: Task): Promise<string | null> {
+  const { key, paths } = session;
+  await gatewayIsThere(awayMs, stop.signal);
   return await new Promise((resolve) => {
     const options = {
       host: "127.0.0.1",
@@ -74,10 +75,10 @@ async function restoreSession({ key, paths }: Task["session"]): Promise<string |
 }
 
 /** Streams the agent's session files out; that they cannot be kept never fails a run. */
-export async function takeSession({ session }: Task) {
+export async function takeSession({ session, awayMs }: Task) {
   const here = session.paths.filter((path) => existsSync(join(home, path)));
   if (here.length === 0) return;
-  await gatewayIsThere();
+  await gatewayIsThere(awayMs);
   const problem = await new Promise<string | null>((resolve) => {
     const [file = "", ...flags] = asUser;
     const tar = ["/bin/tar", "-c", "-C", home, "-f", "-", "--", ...here];
