@@ -260,13 +260,8 @@ test("a migration is never older than one before it", () => {
 
 /** Sentences of a file's string literals, each with the node that it stands in. */
 function* sentencesOf(file: string): Generator<{ at: string; text: string; node: ts.Node }> {
-  const source = ts.createSourceFile(
-    file,
-    text.get(file) ?? "",
-    ts.ScriptTarget.Latest,
-    true,
-    file.endsWith(".tsx") ? ts.ScriptKind.TSX : ts.ScriptKind.TS,
-  );
+  const source = sources.get(file);
+  if (!source) return;
   const found: { at: string; text: string; node: ts.Node }[] = [];
   const visit = (node: ts.Node) => {
     const words = ts.isStringLiteralLike(node)
@@ -306,9 +301,11 @@ test("the app's sentences for people stand in view/, those for an agent in promp
 
 test("every exported function and class of app, daemon and images says what it is", () => {
   const silent = [...within("app"), ...within("daemon"), ...within("images")].flatMap((file) => {
-    const source = ts.createSourceFile(file, text.get(file) ?? "", ts.ScriptTarget.Latest, true);
-    return source.statements.filter(isExportedCode).flatMap((statement) => {
-      const { line } = source.getLineAndCharacterOfPosition(statement.getStart());
+    const source = sources.get(file);
+    return (source?.statements.filter(isExportedCode) ?? []).flatMap((statement) => {
+      const { line } = statement
+        .getSourceFile()
+        .getLineAndCharacterOfPosition(statement.getStart());
       return ts.getJSDocCommentsAndTags(statement).length > 0 ? [] : [`${file}:${line + 1}`];
     });
   });

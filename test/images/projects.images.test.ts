@@ -5,7 +5,15 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { docker, leftovers, type Program, type Rig, startRig, until } from "../support/rig.ts";
+import {
+  docker,
+  leftovers,
+  type Program,
+  type Rig,
+  script,
+  startRig,
+  until,
+} from "../support/rig.ts";
 
 // Real projects with real services: each is a repository whose daemon builds its image from `build:`,
 // and an agent's run changes it, migrates its database and is verified against its services. The
@@ -23,8 +31,6 @@ const exampleNames = [
 const made = mkdtempSync(join(tmpdir(), "trimo-projects-"));
 let rig: Rig;
 let daemon: Program;
-
-const script = (text: string) => ({ adapter: "script", command: ["bash", "-c", text] });
 
 /** Writes to the development database, waits for the others to have done so, and looks what is there. */
 const alone = `

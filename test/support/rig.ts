@@ -21,6 +21,12 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 /** The app's setting in tests that are not about GitHub's pace. */
 export const quick = { TRIMO_WRITES_PER_MINUTE: "700" };
 
+/** An agent that runs this text in bash. */
+export const script = (text: string) => ({
+  adapter: "script",
+  command: ["bash", "-c", text],
+});
+
 export type DaemonYml = Record<string, unknown>;
 export type Rig = Awaited<ReturnType<typeof startRig>>;
 

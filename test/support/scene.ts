@@ -1,8 +1,16 @@
-import { type DaemonYml, type Program, startRig, until } from "./rig.ts";
+import { type DaemonYml, type Program, script, startRig, until } from "./rig.ts";
 
 // One repository, an app and a daemon that a test may kill, and what is seen of a run on GitHub.
 
 export const repository = "acme/app";
+
+/** Agents of a scene: `quick` commits once, `steady` step by step and leaves a file uncommitted. */
+export const agents = {
+  quick: script("echo $TRIMO_RUN > QUICK; git add -A; git commit -qm Quick"),
+  steady: script(
+    "for i in 1 2 3; do echo $i > STEP$i; git add -A; git commit -qm Step$i; echo ::notice::step $i; sleep 1; done; echo last > LAST",
+  ),
+};
 
 export type Scene = Awaited<ReturnType<typeof startScene>>;
 

@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { containers, docker, leftovers, type Program, until } from "../support/rig.ts";
-import { repository, type Scene, startScene } from "../support/scene.ts";
+import { containers, docker, leftovers, type Program, script, until } from "../support/rig.ts";
+import { agents, repository, type Scene, startScene } from "../support/scene.ts";
 
 // The daemon killed at each stage, drained and doubled; images that no run can use; containers that
 // somebody ends.
@@ -13,26 +13,10 @@ const yml = {
   slots: 4,
   limits: { memory: "512m", cpus: 1, minutes: 3 },
   agents: {
-    quick: {
-      adapter: "script",
-      command: ["bash", "-c", "echo $TRIMO_RUN > QUICK; git add -A; git commit -qm Quick"],
-    },
-    steady: {
-      adapter: "script",
-      command: [
-        "bash",
-        "-c",
-        "for i in 1 2 3; do echo $i > STEP$i; git add -A; git commit -qm Step$i; echo ::notice::step $i; sleep 1; done; echo last > LAST",
-      ],
-    },
-    endless: {
-      adapter: "script",
-      command: [
-        "bash",
-        "-c",
-        "trap '' TERM; echo $$ > PID; git add -A; git commit -qm Begin; (sleep 1000 &) ; while :; do sleep 1; done",
-      ],
-    },
+    ...agents,
+    endless: script(
+      "trap '' TERM; echo $$ > PID; git add -A; git commit -qm Begin; (sleep 1000 &) ; while :; do sleep 1; done",
+    ),
   },
 };
 let scene: Scene;
@@ -181,10 +165,10 @@ test("a container that is killed has its uncommitted work rescued from the volum
 describe("a container that waits for its daemon in vain, and ends", () => {
   const alone = "echo precious > PRECIOUS; sleep 3; echo more > MORE";
   const quickly = { slots: 1, away_minutes: 0.05, limits: yml.limits };
-  const agents = { alone: { adapter: "script", command: ["bash", "-c", alone] } };
+  const only = { alone: script(alone) };
   let token: string;
   let other: Program;
-  const start = () => scene.rig.startDaemon("brief", token, { ...quickly, agents });
+  const start = () => scene.rig.startDaemon("brief", token, { ...quickly, agents: only });
   beforeAll(async () => {
     token = scene.rig.enroll("brief");
     other = start();

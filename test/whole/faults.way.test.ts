@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { until } from "../support/rig.ts";
-import { repository, type Scene, startScene } from "../support/scene.ts";
+import { agents, repository, type Scene, startScene } from "../support/scene.ts";
 
 // GitHub away, refusing and repeating itself, and the app killed after each of its writes.
 
@@ -10,20 +10,7 @@ beforeAll(async () => {
   scene = await startScene({
     slots: 4,
     limits: { memory: "512m", cpus: 1, minutes: 3 },
-    agents: {
-      quick: {
-        adapter: "script",
-        command: ["bash", "-c", "echo $TRIMO_RUN > QUICK; git add -A; git commit -qm Quick"],
-      },
-      steady: {
-        adapter: "script",
-        command: [
-          "bash",
-          "-c",
-          "for i in 1 2 3; do echo $i > STEP$i; git add -A; git commit -qm Step$i; echo ::notice::step $i; sleep 1; done; echo last > LAST",
-        ],
-      },
-    },
+    agents,
   });
 });
 afterAll(async () => {

@@ -9,6 +9,7 @@ import {
   leftovers,
   type Program,
   type Rig,
+  script,
   startRig,
   until,
 } from "../support/rig.ts";
@@ -46,7 +47,6 @@ const images: Record<string, string> = {
   good: `${preboot('start-service web --port 8000 -- /opt/trimo/node/bin/node -e \'require("http").createServer((q,r)=>r.end("here")).listen(8000,"127.0.0.1")\'')}EXPOSE 8000\n`,
 };
 const tag = (name: string) => `trimo/test-${name}:1`;
-const script = (text: string) => ({ adapter: "script", command: ["bash", "-c", text] });
 const agents = {
   quick: script("echo $TRIMO_RUN > QUICK"),
   stay: script("sleep 3; echo $TRIMO_RUN > QUICK; exit 4"),

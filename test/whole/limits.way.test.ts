@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { leftovers, type Program, type Rig, startRig, until } from "../support/rig.ts";
+import { leftovers, type Program, type Rig, script, startRig, until } from "../support/rig.ts";
 
 // Agents that take all they can get, each beside one that does its work: the kernel and the daemon
 // end the one with the right words, and the other does not notice.
@@ -9,7 +9,6 @@ const hurried = "acme/hurried";
 let rig: Rig;
 let daemon: Program;
 
-const script = (text: string) => ({ adapter: "script", command: ["bash", "-c", text] });
 const begun = "echo kept > KEPT; git add -A; git commit -qm Kept;";
 const agents = {
   quick: script("echo $TRIMO_RUN > QUICK; git add -A; git commit -qm Quick; sleep 2"),

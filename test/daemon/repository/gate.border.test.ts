@@ -1,7 +1,7 @@
-import { execFile, spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,11 +9,11 @@ import { PassThrough } from "node:stream";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemClock } from "../../../app/protocol/clock.ts";
-import { copyCgi } from "../../../daemon/repository/gate.ts";
 import { type GitError, gitIn } from "../../../daemon/repository/git.ts";
 import { GitRepositories } from "../../../daemon/repository/git-repositories.ts";
 import { Pusher } from "../../../daemon/repository/pusher.ts";
 import type { Gate } from "../../../daemon/repository/repositories.ts";
+import { Repositories as HostRepositories } from "../../support/github/repositories.ts";
 
 // Mirror and gate with real git over HTTP.
 
@@ -238,26 +238,6 @@ test("on to the remote forward only: a branch that somebody moved is never overw
   expect(await away.push(head, "token")).toHaveProperty("unreachable");
 });
 
-function serveBackend(path: string, request: IncomingMessage, response: ServerResponse) {
-  const { pathname, search } = new URL(request.url ?? "/", "http://x");
-  const child = spawn("git", ["http-backend"], {
-    stdio: ["pipe", "pipe", "ignore"],
-    env: {
-      ...env,
-      GIT_PROJECT_ROOT: path,
-      GIT_HTTP_EXPORT_ALL: "1",
-      PATH_INFO: pathname.replace("/x.git", ""),
-      REQUEST_METHOD: request.method,
-      QUERY_STRING: search.slice(1),
-      CONTENT_TYPE: request.headers["content-type"] ?? "",
-      HTTP_CONTENT_ENCODING: request.headers["content-encoding"] ?? "",
-      GIT_PROTOCOL: String(request.headers["git-protocol"] ?? ""),
-    } as NodeJS.ProcessEnv,
-  });
-  request.pipe(child.stdin);
-  copyCgi(child.stdout, response);
-}
-
 /** A clock whose sleeps take no time; what it was asked to sleep. */
 function jumping() {
   const slept: number[] = [];
@@ -344,15 +324,10 @@ test("somebody who pushes on top of a run's commit takes nothing from it", async
 });
 
 test("a fetch goes on as long as bytes arrive, however long; one without any is ended", async () => {
-  const big = join(folder, "big.git");
-  await run("git", ["init", "-q", "--bare", "-b", "main", big], { env });
-  await run("git", ["-C", big, "config", "http.receivepack", "true"], { env });
-  const file = join(folder, "noise");
-  writeFileSync(file, randomBytes(1_200_000));
-  const blob = await git(big, "hash-object", "-w", file);
-  await git(big, "update-index", "--add", "--cacheinfo", `100644,${blob},NOISE`);
-  const commit = await git(big, "commit-tree", await git(big, "write-tree"), "-m", "Big");
-  await git(big, "update-ref", "refs/heads/main", commit);
+  const host = new HostRepositories(join(folder, "slow"));
+  await host.add("acme/big", null, "main");
+  const noise = randomBytes(900_000).toString("base64");
+  await host.commitFile("acme/big", "main", "NOISE", noise, "Big");
   // Hands on 40 KB each 200 ms, or nothing at all.
   let stuck = false;
   const slow = createServer((request, response) => {
@@ -361,7 +336,8 @@ test("a fetch goes on as long as bytes arrive, however long; one without any is 
       setHeader: response.setHeader.bind(response),
       writeHead: response.writeHead.bind(response),
     });
-    serveBackend(big, request, copy as never);
+    const path = new URL(request.url ?? "/", "http://x").pathname.replace("/x.git", "");
+    host.serve("acme/big", path, request, copy as never);
     let queue = Buffer.alloc(0);
     answer.on("data", (chunk: Buffer) => {
       queue = Buffer.concat([queue, chunk]);
