@@ -9,12 +9,12 @@ type Flags = { data?: string; json?: boolean };
 export function runKept(flags: Flags) {
   const all = readKept({ disk: fileDisk, config: { data: dataFolder(flags.data, process.env) } });
   if (flags.json) return print(JSON.stringify(all));
-  if (all.length === 0) return print("Nothing is kept on this machine: all work is on GitHub.");
+  if (all.length === 0) return print("No run has left anything here that GitHub does not have.");
   for (const kept of all) for (const line of linesOf(kept)) print(line);
 }
 
 function linesOf({ number, repository, branch, title, since, commits, volume }: Kept): string[] {
-  const from = commits && `git fetch ${commits} ${branch}:${branch}-run-${number}`;
+  const from = commits && `git fetch ${quoted(commits)} ${branch}:${branch}-run-${number}`;
   const look = `docker run --rm -it --entrypoint bash -v ${volume}:/workspace ${baseImage}`;
   const day = new Date(since).toISOString().slice(0, 16).replace("T", " ");
   return [
@@ -25,6 +25,9 @@ function linesOf({ number, repository, branch, title, since, commits, volume }: 
       : []),
   ];
 }
+
+/** A path as a shell reads it. */
+const quoted = (path: string): string => (/[^\w./-]/.test(path) ? `'${path}'` : path);
 
 function print(line: string) {
   process.stdout.write(`${line}\n`);

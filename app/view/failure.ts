@@ -41,7 +41,7 @@ export const failureWords: Record<FailureCode, { title: string; fix: string }> =
   },
   container_died: {
     title: "the container ended before its work did",
-    fix: "What was committed is safe. Check whether Docker was restarted or the container removed, then use `/trimo retry`.",
+    fix: "What was committed is safe. Check whether Docker or the daemon was away, or the container removed, then use `/trimo retry`.",
   },
   credential_missing: {
     title: "the machine has no key for this agent",

@@ -19,6 +19,9 @@ const lostStopMsMax = 12_000;
 const tunnelRetry = { baseMs: 50, mostMs: 2_000 };
 const tunnelPauseMs = 100;
 
+const unsavedWords =
+  "The container could not hand its work to the daemon within `away_minutes`, and ended.";
+
 /**
  * Follows a container to its end: its journal, its output, and its pushes, through the tunnel; from
  * where an earlier daemon stopped, when there was one.
@@ -68,7 +71,8 @@ export async function follow(watched: Watched): Promise<Outcome> {
     outcome.tail = cleanEnd(`${outcome.tail}\n${await engine.logsOf(container)}`, tailChars);
   if (unsaved) {
     // It waited for its daemon and ended in vain: what it left is on its volume.
-    outcome.tail = cleanEnd(`${outcome.tail}\n${outcome.failed?.detail ?? ""}`, tailChars);
+    const why = `${unsavedWords}\n${outcome.failed?.detail ?? ""}`;
+    outcome.tail = cleanEnd(`${outcome.tail}\n${why}`, tailChars);
     outcome.failed = null;
   }
   if (outcome.agent) outcome.agentProblem = watched.reader.end(outcome.agent);

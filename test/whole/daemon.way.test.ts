@@ -198,6 +198,7 @@ describe("a container that waits for its daemon in vain, and ends", () => {
     const issue = await abandon("Left alone");
     const end = await scene.finalComment(issue);
     expect(end.body).toContain("container_died");
+    expect(end.body).toContain("could not hand its work to the daemon");
     expect(await scene.subjects(issue)).toEqual(["Keep what run 1 left uncommitted"]);
     const [pull] = await scene.pullOf(issue);
     const { repositories } = scene.rig.github;
