@@ -23,6 +23,12 @@ async function answering(answer: RequestListener, clock?: Clock) {
   return { server, engine, close };
 }
 
+const breakingOff: RequestListener = (_request, response) => {
+  response.writeHead(200, { "content-type": "application/json", "content-length": "100" });
+  response.write('{"Half":');
+  setTimeout(() => response.destroy(), 50);
+};
+
 test("an exec that the engine refuses leaves no connection behind", async () => {
   const { server, engine, close } = await answering((request, response) => {
     const started = request.url?.endsWith("/start");
@@ -41,14 +47,7 @@ test("an exec that the engine refuses leaves no connection behind", async () => 
 
 test("an engine whose answers break off after their head is away, and is not waited for without end", async () => {
   const soon = (_ms: number, signal: AbortSignal) => systemClock.sleep(300, signal);
-  const { engine, close } = await answering(
-    (_request, response) => {
-      response.writeHead(200, { "content-type": "application/json", "content-length": "100" });
-      response.write('{"Half":');
-      setTimeout(() => response.destroy(), 50);
-    },
-    { ...systemClock, sleep: soon },
-  );
+  const { engine, close } = await answering(breakingOff, { ...systemClock, sleep: soon });
   const questions = {
     ping: engine.ping(),
     version: engine.version(),
@@ -74,13 +73,7 @@ test("an engine whose answers break off after their head is away, and is not wai
 
 test("a making or removing whose answer breaks off is away as well", async () => {
   const soon = (_ms: number, signal: AbortSignal) => systemClock.sleep(20, signal);
-  const { engine, close } = await answering(
-    (_request, response) => {
-      response.writeHead(200, { "content-type": "application/json", "content-length": "100" });
-      response.write('{"Half":');
-    },
-    { ...systemClock, sleep: soon },
-  );
+  const { engine, close } = await answering(breakingOff, { ...systemClock, sleep: soon });
   const request = {
     run: "r",
     attempt: 1,
