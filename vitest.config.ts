@@ -1,10 +1,11 @@
 import { defineConfig } from "vitest/config";
 
-// Three kinds of tests, told apart by their names:
+// Kinds of tests, told apart by their names:
 //   *.test.ts         unit: pure, no process, no network
 //   *.border.test.ts  one part against the real thing: git, libsql, HTTP
 //   *.images.test.ts  projects in big images, made from Debian's and npm's packages: npm run test:images
 //   *.agents.test.ts  real agents before a scripted model: npm run test:agents
+//   *.sim.test.ts     the app's real code in a simulated world, seed by seed
 //   *.way.test.ts     the whole way: label → container → check run; needs Docker and the base image
 export default defineConfig({
   test: {
@@ -21,6 +22,7 @@ export default defineConfig({
             "test/**/*.way.test.ts",
             "test/**/*.images.test.ts",
             "test/**/*.agents.test.ts",
+            "test/**/*.sim.test.ts",
             "test/**/fixtures/**",
           ],
         },
@@ -31,6 +33,13 @@ export default defineConfig({
           include: ["test/**/*.border.test.ts"],
           testTimeout: 180_000,
           hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
+          name: "sim",
+          include: ["test/**/*.sim.test.ts"],
+          testTimeout: 600_000,
         },
       },
       {

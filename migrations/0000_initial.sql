@@ -28,14 +28,21 @@ CREATE TABLE `deliveries` (
 	`guid` text PRIMARY KEY NOT NULL,
 	`event` text NOT NULL,
 	`payload` text NOT NULL,
+	`repository_id` integer,
+	`thread` integer,
+	`branch` text,
+	`express` integer DEFAULT false NOT NULL,
 	`state` text NOT NULL,
 	`attempts` integer DEFAULT 0 NOT NULL,
+	`refusals` integer DEFAULT 0 NOT NULL,
+	`refused_since` integer,
 	`error` text,
 	`received_at` integer NOT NULL,
 	`due_at` integer NOT NULL
 );
 --> statement-breakpoint
 CREATE INDEX `deliveries_pending` ON `deliveries` (`received_at`) WHERE state = 'pending';--> statement-breakpoint
+CREATE INDEX `deliveries_failed` ON `deliveries` (`due_at`) WHERE state = 'failed';--> statement-breakpoint
 CREATE INDEX `deliveries_old` ON `deliveries` (`received_at`);--> statement-breakpoint
 CREATE TABLE `events` (
 	`id` integer PRIMARY KEY AUTOINCREMENT NOT NULL,
@@ -58,9 +65,14 @@ CREATE TABLE `intents` (
 	`request` text NOT NULL,
 	`reply` text,
 	`run_id` text,
+	`said_at` integer,
+	`comment_id` integer,
 	`at` integer NOT NULL
 );
 --> statement-breakpoint
+CREATE INDEX `intents_thread` ON `intents` (`repository`,`issue`,`at`);--> statement-breakpoint
+CREATE INDEX `intents_run` ON `intents` (`run_id`);--> statement-breakpoint
+CREATE INDEX `intents_recent` ON `intents` (`at`);--> statement-breakpoint
 CREATE TABLE `leases` (
 	`run_id` text PRIMARY KEY NOT NULL,
 	`attempt` integer NOT NULL,
@@ -71,6 +83,11 @@ CREATE TABLE `leases` (
 );
 --> statement-breakpoint
 CREATE INDEX `leases_end` ON `leases` (`expires_at`);--> statement-breakpoint
+CREATE TABLE `marks` (
+	`name` text PRIMARY KEY NOT NULL,
+	`at` integer NOT NULL
+);
+--> statement-breakpoint
 CREATE TABLE `messages` (
 	`run_id` text NOT NULL,
 	`id` integer NOT NULL,
@@ -124,6 +141,7 @@ CREATE TABLE `pipelines` (
 --> statement-breakpoint
 CREATE UNIQUE INDEX `pipelines_branch` ON `pipelines` (`repository_id`,`branch`);--> statement-breakpoint
 CREATE INDEX `pipelines_issue` ON `pipelines` (`repository_id`,`issue`);--> statement-breakpoint
+CREATE INDEX `pipelines_pull` ON `pipelines` (`repository_id`,`pull_number`);--> statement-breakpoint
 CREATE INDEX `pipelines_recent` ON `pipelines` (`created_at`);--> statement-breakpoint
 CREATE TABLE `reports` (
 	`kind` text NOT NULL,
@@ -131,9 +149,12 @@ CREATE TABLE `reports` (
 	`workspace` integer NOT NULL,
 	`requested` integer NOT NULL,
 	`written` integer DEFAULT 0 NOT NULL,
-	`tried` integer DEFAULT false NOT NULL,
+	`tried_at` integer,
 	`data` text,
 	`attempts` integer DEFAULT 0 NOT NULL,
+	`refusals` integer DEFAULT 0 NOT NULL,
+	`refused_since` integer,
+	`given_up` integer DEFAULT false NOT NULL,
 	`due_at` integer NOT NULL,
 	`urgent` integer DEFAULT true NOT NULL,
 	`error` text,

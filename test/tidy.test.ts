@@ -164,6 +164,7 @@ test("one file of app/state writes each table", () => {
     events: ["app/state/event.ts"],
     intents: ["app/state/intent.ts"],
     leases: ["app/state/lease.ts"],
+    marks: ["app/state/mark.ts"],
     messages: ["app/state/message.ts"],
     pauses: ["app/state/pause.ts"],
     pipelineEvents: ["app/state/pipeline-event.ts"],

@@ -24,9 +24,15 @@ async function cancelRun(tx: Tx, run: Run, cause: Cause) {
   tx.wake("run", run.id);
 }
 
-/** Stops every open run of a pipeline; gives them as they were before. */
-export async function cancelRuns(tx: Tx, pipelineId: string, cause: Cause): Promise<Run[]> {
-  const open = await openRuns(tx, pipelineId);
+/** Stops every open run of a pipeline but the `spared`; gives those it stops as they were before. */
+export async function cancelRuns(
+  tx: Tx,
+  pipelineId: string,
+  cause: Cause,
+  spared: Run[] = [],
+): Promise<Run[]> {
+  const isSpared = (run: Run) => spared.some((other) => other.id === run.id);
+  const open = (await openRuns(tx, pipelineId)).filter((run) => !isSpared(run));
   // The last first: a run that ends must not hand the queue to one that is to end as well.
   for (const run of [...open].reverse()) await cancelRun(tx, run, cause);
   if (open[0]) await requestPositions(tx, open[0].workspace);

@@ -4,6 +4,7 @@ import type { Reads } from "../state/database.ts";
 import { type Pause, pauseOf, pausesAt } from "../state/pause.ts";
 import type { Pipeline } from "../state/pipeline.ts";
 import type { Position } from "../state/position.ts";
+import { refusalOf } from "../state/report.ts";
 import { liveStates, openStates, type Run } from "../state/run.ts";
 import { pipelines, runs } from "../state/schema.ts";
 import { stateOfWorkspace } from "../state/workspace.ts";
@@ -28,6 +29,8 @@ export async function positionOf(
   if (pipeline.held) return { ...none, waits: { for: "hold" } };
   const before = await runBefore(db, run);
   if (before !== null) return { ...none, waits: { for: "pipeline", run: before } };
+  const refusal = await refusalFor(db, run, pipeline);
+  if (refusal) return { ...none, waits: { for: "github", ...refusal } };
   const daemons = await allDaemons(db);
   const pauses = await pausesAt(db, now);
   const taken = { ...run, agent: agentNow(run, { daemons, pauses, now }) };
@@ -44,6 +47,12 @@ export async function positionOf(
       suits({ ...other, agent }, daemon) && pauseOf(pauses, daemon, agent) === null;
   });
   return await waitsForSlot(db, run, pipeline, { here, ahead, now });
+}
+
+/** How GitHub refuses to make its branch or to show what was said; null: it does not. */
+async function refusalFor(db: Reads, run: Run, pipeline: Pipeline) {
+  if (!pipeline.branchReady) return await refusalOf(db, "pipeline", pipeline.id);
+  return run.composed === null ? await refusalOf(db, "prompt", run.id) : null;
 }
 
 /** Every daemon that is there for it has used up its agent's quota. */

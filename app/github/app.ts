@@ -144,8 +144,7 @@ async function listDeliveries(app: Api, since: number): Promise<DeliveryAttempt[
       for (const row of page.data as DeliveryRow[]) {
         const deliveredAt = Date.parse(row.delivered_at);
         if (deliveredAt < since) return found;
-        const ok = row.status_code >= 200 && row.status_code < 300;
-        found.push({ id: row.id, guid: row.guid, deliveredAt, ok });
+        found.push({ id: row.id, guid: row.guid, deliveredAt, status: row.status_code });
       }
     }
     return found;

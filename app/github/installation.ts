@@ -3,7 +3,6 @@ import type { TokenPurpose } from "../protocol/token.ts";
 import { type Api, newestRows, split } from "./api.ts";
 import { type Checks, createChecks } from "./checks.ts";
 import { type Contents, createContents } from "./contents.ts";
-import { orNull } from "./error.ts";
 import { createIssues, type Issues } from "./issues.ts";
 import type { Author, FoundRepository } from "./objects.ts";
 import { createPulls, type Pulls } from "./pulls.ts";
@@ -50,13 +49,12 @@ export function createInstallation({
     ...createContents(api),
     permission: (repository, username) =>
       api(async (o) => {
-        const answer = await orNull(
-          o.rest.repos.getCollaboratorPermissionLevel({ ...split(repository), username }),
-        );
-        const role = answer?.data.role_name ?? answer?.data.permission ?? "none";
+        const where = { ...split(repository), username };
+        const { data } = await o.rest.repos.getCollaboratorPermissionLevel(where);
+        const role = data.role_name ?? data.permission;
         // A custom role has a name of its own; `permission` then says what it amounts to.
         const known = permissions.find((one) => one === role);
-        return known ?? (answer?.data.permission as Permission);
+        return known ?? (data.permission as Permission);
       }),
     repositories: () =>
       api(async (o) => {

@@ -9,6 +9,8 @@ export const remarksMax = 500;
 export type Issues = {
   /** Comments of an issue or pull request that were made or edited since (milliseconds since 1970). */
   comments(repository: string, issue: number, since: number): Promise<Remark[]>;
+  /** The names of the labels that are on an issue or pull request. */
+  labels(repository: string, issue: number): Promise<string[]>;
   /** Open issues, by a search in GitHub's own words; the oldest first. */
   search(repository: string, query: string, most: number): Promise<FoundIssue[]>;
   /** A comment of the App's own that holds these words, made since (ISO 8601); null: there is none. */
@@ -29,6 +31,7 @@ export type Issues = {
 /** Issues through one installation. `appId` and `author` say which comments are the App's own. */
 export function createIssues(api: Api, appId: number, author: () => Promise<Author>): Issues {
   return {
+    ...createLabels(api),
     comments: (repository, issue_number, since) =>
       api(async (o) => {
         const where = { ...split(repository), issue_number, ...sinceOf(since), per_page: 100 };
@@ -87,6 +90,16 @@ export function createIssues(api: Api, appId: number, author: () => Promise<Auth
         const where = { ...split(repository), comment_id: commentId, content: "eyes" as const };
         if (kind === "line") await o.rest.reactions.createForPullRequestReviewComment(where);
         else await o.rest.reactions.createForIssueComment(where);
+      }),
+  };
+}
+
+function createLabels(api: Api): Pick<Issues, "labels" | "removeLabel"> {
+  return {
+    labels: (repository, issue_number) =>
+      api(async (o) => {
+        const { data } = await o.rest.issues.get({ ...split(repository), issue_number });
+        return data.labels.flatMap((one) => (typeof one === "string" ? one : (one.name ?? [])));
       }),
     removeLabel: (repository, issue, name) =>
       api(async (o) => {

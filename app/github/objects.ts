@@ -73,13 +73,20 @@ export type PullDetails = {
   nodeId: string;
   title: string;
   state: PullState;
+  merged: boolean;
   /** `repository`: `owner/name`; null: it was deleted. */
   head: { repository: string | null; branch: string; sha: string };
   base: { branch: string; sha: string };
 };
 
 /** One attempt of GitHub's to deliver a webhook. */
-export type DeliveryAttempt = { id: number; guid: string; deliveredAt: number; ok: boolean };
+export type DeliveryAttempt = {
+  id: number;
+  guid: string;
+  deliveredAt: number;
+  /** The HTTP status of the app's answer; 0: GitHub had none. */
+  status: number;
+};
 /** Under whom commits are made. */
 export type Author = { name: string; email: string };
 /** How one commit stands to another. */

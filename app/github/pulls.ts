@@ -1,5 +1,4 @@
 import { type Api, newestRows, sinceOf, split } from "./api.ts";
-import { orNull } from "./error.ts";
 import { remarksMax, toRemark } from "./issues.ts";
 import type { Pull, PullDetails, Remark } from "./objects.ts";
 
@@ -8,8 +7,7 @@ export type Pulls = {
   /** The open pull request of a branch; null: there is none. */
   findPull(repository: string, branch: string): Promise<Pull | null>;
   pull(repository: string, number: number): Promise<Pull>;
-  /** Null: there is no such pull request. */
-  pullDetails(repository: string, number: number): Promise<PullDetails | null>;
+  pullDetails(repository: string, number: number): Promise<PullDetails>;
   createPull(
     repository: string,
     pull: { title: string; body: string; head: string; base: string; draft: boolean },
@@ -44,13 +42,13 @@ export function createPulls(api: Api): Pulls {
     pullDetails: (repository, number) =>
       api(async (o) => {
         const where = { ...split(repository), pull_number: number };
-        const answer = await orNull(o.rest.pulls.get(where));
-        if (!answer) return null;
-        const { head, base, node_id, title } = answer.data;
+        const { data } = await o.rest.pulls.get(where);
+        const { head, base, node_id, title, merged } = data;
         return {
           nodeId: node_id,
           title,
-          state: toPull(answer.data).state,
+          state: toPull(data).state,
+          merged,
           head: { repository: head.repo?.full_name ?? null, branch: head.ref, sha: head.sha },
           base: { branch: base.ref, sha: base.sha },
         };

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { GitHub } from "../github/app.ts";
 import type { Clock } from "../protocol/clock.ts";
 import type { Inbox } from "./inbox.ts";
+import { placeOfDelivery } from "./place.ts";
 
 /** GitHub caps payloads at 25 MB; a larger body is not GitHub's. */
 const bodyBytesMax = 26 * 1024 * 1024;
@@ -56,7 +57,7 @@ async function take(
   if (body === null) return refused(413, "A delivery is at most 25 MB.");
   if (!(await github.verify(body, signature)))
     return refused(401, "The signature does not match the body: is WEBHOOK_SECRET the App's?");
-  await inbox.put({ guid, event, payload: body, at: clock.now() });
+  await inbox.put({ guid, event, payload: body, at: clock.now(), ...placeOfDelivery(body) });
   return { status: 202, text: "stored" };
 }
 

@@ -126,9 +126,10 @@ const Time = z.string().nullish();
 const updated = z.object({ updated_at: Time }).optional();
 const Updated = z.object({ issue: updated, pull_request: updated });
 
+/** In whole seconds, as GitHub tells times: what is finer cannot be compared. */
 function timeOf(text: string | null | undefined): number | null {
   const at = Date.parse(text ?? "");
-  return Number.isNaN(at) ? null : at;
+  return Number.isNaN(at) ? null : Math.floor(at / 1_000) * 1_000;
 }
 
 /** An issue that left its repository. */

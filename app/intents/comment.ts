@@ -9,7 +9,7 @@ import { answer, type Parts, type Source, sourceOf } from "./intent.ts";
 import { answerMistakes } from "./mistakes.ts";
 import { requestRun } from "./request-run.ts";
 import { review } from "./review.ts";
-import { requestOf } from "./spoken.ts";
+import { requestOf, saidBy } from "./spoken.ts";
 import { answerStatus } from "./status.ts";
 import { tell } from "./tell.ts";
 
@@ -20,10 +20,13 @@ export async function comment(parts: Parts, guid: string, event: CommentEvent) {
   const read = await readRepositoryConfig(parts.github, event);
   const command = "about" in spoken ? (spoken.command ?? "help") : spoken.name;
   const kind = event.where === "comment" ? ("comment" as const) : ("review" as const);
-  const source = sourceOf(kind, guid, event, {
-    thread: event.issue.number,
-    request: { type: "command", command },
-  });
+  const source: Source = {
+    ...sourceOf(kind, guid, event, {
+      thread: event.issue.number,
+      request: { type: "command", command },
+    }),
+    ...saidBy(event),
+  };
   const rights = await authorize(parts, source, command, read.config);
   if (!rights.allowed) return await refuse(parts, source, command, rights);
   const known = { ...source, isOutsider: rights.isOutsider };

@@ -29,6 +29,8 @@ export type Source = {
   /** A login, or the name of what acted in its place. */
   sender: string;
   request: IntentRequest;
+  /** When it was said; undefined: GitHub does not say. */
+  said?: Said;
   /** Without write permission: each kind of answer is given at most once an hour. */
   isOutsider?: boolean;
 };
@@ -43,6 +45,12 @@ export function sourceOf(
   const { workspace, repository, sender } = event;
   return { kind, key, workspace, repository, sender: sender.login, ...about };
 }
+
+/**
+ * When something was said, in milliseconds since 1970, as GitHub says it in whole seconds; and in which
+ * comment, by which those of one second are told apart (null: in none, or in one of a review).
+ */
+export type Said = { at: number; commentId: number | null };
 
 /** What came of an intent. */
 export type Effect = {
@@ -72,7 +80,7 @@ export async function recordIntent(
     const effect = await work(tx);
     await sendReply(tx, source, effect);
     await freeLabel(tx, source, effect);
-    const { key, kind, repository, thread, sender } = source;
+    const { key, kind, repository, thread, sender, said } = source;
     await addIntent(tx, {
       key,
       kind,
@@ -83,6 +91,8 @@ export async function recordIntent(
       outcome: effect.outcome,
       reply: effect.reply,
       runId: effect.run?.id ?? null,
+      saidAt: said?.at ?? null,
+      commentId: said?.commentId ?? null,
     });
   });
 }

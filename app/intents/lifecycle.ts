@@ -40,7 +40,11 @@ const ended = (run: Run | undefined): Effect => ({
 export async function pullClosed(parts: Parts, guid: string, event: PullEndEvent) {
   const found = await findByPull(parts.db.read, event.repository.id, event.pull);
   if (found?.state !== "open") return;
-  const { pull, merged, sender } = event;
+  const { pull, sender } = event;
+  // Not the event's word: by now somebody may have opened it again.
+  const now = await pullNow(parts, event);
+  if (now.state !== "closed") return;
+  const { merged } = now;
   const source = sourceOf("pull", guid, event, {
     thread: pull,
     request: { type: "pull", pull, change: merged ? "merged" : "closed" },
@@ -54,6 +58,9 @@ export async function pullClosed(parts: Parts, guid: string, event: PullEndEvent
   });
 }
 
+const pullNow = ({ github }: Parts, { workspace, repository, pull }: PullEndEvent) =>
+  github.installation(workspace).pullDetails(repository.fullName, pull);
+
 async function requestBranchDeleted(tx: Tx, pipeline: Pipeline) {
   const { id, workspace, repository, branch, headSha: sha } = pipeline;
   const wanted = { kind: "branch" as const, repository, branch, sha, pipelineId: id };
@@ -63,7 +70,7 @@ async function requestBranchDeleted(tx: Tx, pipeline: Pipeline) {
 /** Opened again, the pull request revives its pipeline, unless its issue has another by now. */
 export async function pullReopened(parts: Parts, guid: string, event: PullEndEvent) {
   const found = await findByPull(parts.db.read, event.repository.id, event.pull);
-  if (found?.state !== "closed") return;
+  if (found?.state !== "closed" || (await pullNow(parts, event)).state === "closed") return;
   const { pull } = event;
   const source = sourceOf("pull", guid, event, {
     thread: pull,
@@ -114,14 +121,16 @@ export async function pushed(parts: Parts, guid: string, event: PushEvent) {
   }
   const pipeline = await findByBranch(parts.db.read, repository.id, branch);
   if (!pipeline?.branchReady) return;
-  if (sha === null) return await branchGone(parts, guid, event, pipeline);
-  // Trimo's own pushes are reported by the daemon, in order; a late delivery of one must not take the
-  // branch back.
-  if (event.sender.login === (await parts.github.author()).name) return;
+  // Trimo's own pushes are reported by the daemon, in order.
+  if (sha !== null && event.sender.login === (await parts.github.author()).name) return;
+  // Not the event's word: it may come late, and would take the branch back.
+  const head = await parts.github.installation(workspace).branchHead(repository.fullName, branch);
+  if (head === null)
+    return sha === null ? await branchGone(parts, guid, event, pipeline) : undefined;
   await parts.db.write(async (tx) => {
     const open = await openRuns(tx, pipeline.id);
     const live = open.some((run) => liveStates.some((state) => state === run.state));
-    if (!live) await recordHead(tx, pipeline.id, sha);
+    if (!live) await recordHead(tx, pipeline.id, head);
   });
 }
 

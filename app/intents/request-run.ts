@@ -5,6 +5,7 @@ import { BranchName } from "../protocol/names.ts";
 import { agentsOf, holdLabel, nowLabel, type TrimoYml } from "../protocol/trimo-yml.ts";
 import type { Reads, Tx } from "../state/database.ts";
 import { hashOf } from "../state/identity.ts";
+import { cancelsSince, isSaidAfter } from "../state/intent.ts";
 import type { Origin } from "../state/origin.ts";
 import {
   adopt,
@@ -31,7 +32,7 @@ import {
 /** The same request this soon again, while its run has not ended, is the same run; in milliseconds. */
 const duplicateMs = 60_000;
 /** What the label trimo:now adds to a priority; age decides among equals. */
-export const expedited = 10;
+const expedited = 10;
 
 /** What somebody wants a run to be. */
 export type RunRequest = {
@@ -92,11 +93,26 @@ export async function requestRun(
   if (opener && typeof opener !== "function") return await answer(parts, source, opener);
   await recordIntent(parts, source, async (tx) => {
     if (request.heard) await acknowledge(tx, source, request.heard);
+    const label = request.origin.by === "label" ? request.origin.label : null;
+    if (await isCancelledSince(tx, source, await pipelineOf(tx, source, target, null)))
+      return answered({ kind: "cancelled_since", label });
     const pipeline = await pipelineOf(tx, source, target, opener);
     if (pipeline?.state !== "open") return answered({ kind: "pipeline_ended", now: true });
     const instead = "unless" in target ? await target.unless?.(tx, pipeline) : null;
     return instead ?? (await addRun(tx, source, { request, target, pipeline, agents }));
   });
+}
+
+/** Whether a cancel was said after this and read before it: it counts for every wish said before it. */
+async function isCancelledSince(
+  tx: Tx,
+  { repository, thread, said }: Source,
+  pipeline: Pipeline | null,
+): Promise<boolean> {
+  if (!said || thread === null) return false;
+  const threads = [thread, ...(pipeline ? [pipeline.issue, pipeline.pullNumber ?? thread] : [])];
+  const cancels = await cancelsSince(tx, { repository: repository.fullName, threads }, said.at);
+  return cancels.some((cancel) => isSaidAfter(cancel, said));
 }
 
 async function pipelineOf(
@@ -140,6 +156,8 @@ async function prepareOpening(
   config: TrimoYml,
 ): Promise<Opener | Reply | null> {
   if (await findOpen(parts.db.read, repository.id, issue.number)) return null;
+  if (!issue.isPull && !issue.open) return { kind: "closed", what: "issue", label: false };
+  if (!issue.isPull && kind !== "run") return { kind: "no_run_yet", command: kind };
   const pipeline: NewPipeline = {
     workspace,
     repository: repository.fullName,
@@ -147,11 +165,12 @@ async function prepareOpening(
     issue: issue.number,
     title: issue.title,
     baseBranch: repository.defaultBranch,
-    ...steeredBy(issue),
+    // Not the event's: it may be older than what was put on since.
+    ...steeredBy(
+      await parts.github.installation(workspace).labels(repository.fullName, issue.number),
+    ),
   };
   if (issue.isPull) return await prepareAdoption(parts, pipeline, repository.defaultBranch, kind);
-  if (!issue.open) return { kind: "closed", what: "issue", label: false };
-  if (kind !== "run") return { kind: "no_run_yet", command: kind };
   if (!BranchName.safeParse(repository.defaultBranch).success)
     return { kind: "odd_branch", branch: repository.defaultBranch, isDefault: true };
   return (tx) => open(tx, pipeline, config);
@@ -167,7 +186,7 @@ async function prepareAdoption(
   if (kind === "retry") return { kind: "no_run_yet", command: "retry" };
   const { workspace, repository, issue } = pipeline;
   const pull = await github.installation(workspace).pullDetails(repository, issue);
-  if (!pull || pull.state === "closed") return { kind: "closed", what: "pull", label: false };
+  if (pull.state === "closed") return { kind: "closed", what: "pull", label: false };
   if (pull.head.repository?.toLowerCase() !== repository.toLowerCase()) return { kind: "fork" };
   if (pull.head.branch === defaultBranch) return { kind: "from_default_branch" };
   const names = [pull.head.branch, pull.base.branch];
@@ -185,9 +204,9 @@ async function prepareAdoption(
     });
 }
 
-/** What labels say that were on the issue before its first run. */
-function steeredBy(issue: Issue): { held: boolean; priority: number } {
-  const names = issue.labels.map((label) => label.toLowerCase());
+/** What the labels of an issue say of its pipeline's place in the queue. */
+export function steeredBy(labels: string[]): Pick<Pipeline, "held" | "priority"> {
+  const names = labels.map((label) => label.toLowerCase());
   return { held: names.includes(holdLabel), priority: names.includes(nowLabel) ? expedited : 0 };
 }
 

@@ -6,6 +6,7 @@ import type { Run } from "../state/run.ts";
 import type { Command } from "../text/command.ts";
 import { visible } from "../text/mention.ts";
 import type { ReadConfig } from "../text/trimo-yml.ts";
+import type { Source } from "./intent.ts";
 import { bareRequest, type RunRequest } from "./request-run.ts";
 
 /** A command as a request for a run of this kind. */
@@ -23,6 +24,11 @@ export const requestOf = (
   isComment: event.where === "comment",
   heard: { where: event.where, id: event.id },
 });
+
+/** When a comment or review was said. */
+export function saidBy({ at, where, id }: CommentEvent): Pick<Source, "said"> {
+  return at === null ? {} : { said: { at, commentId: where === "comment" ? id : null } };
+}
 
 /** The words behind the command; of a comment in a diff also its place. */
 export function promptOf(event: CommentEvent, command: Command): string {

@@ -100,7 +100,8 @@ function createPace(rate: Rate, { perMinute, rested, clock, signal }: PaceSettin
   const refill = () => {
     const now = clock.now();
     for (const one of buckets) {
-      one.left = Math.min(one.most, one.left + (now - one.at) * one.perMs);
+      // A clock that was set back takes nothing away.
+      one.left = Math.min(one.most, one.left + Math.max(0, now - one.at) * one.perMs);
       one.at = now;
     }
   };

@@ -1,9 +1,11 @@
 import { GitHubError } from "../github/error.ts";
 import { backoffMs } from "../protocol/clock.ts";
-import { RunningState } from "../protocol/running-state.ts";
+import { isolated, RunningState } from "../protocol/running-state.ts";
+import { refusedAgain, refusedBackoff } from "../state/refusal.ts";
 import {
   dueReports,
   giveUp,
+  hastenReports,
   lastWritten,
   markFailed,
   markWritten,
@@ -11,13 +13,14 @@ import {
   pendingWorkspaces,
   postpone,
 } from "../state/report.ts";
+import { requestPositions } from "../state/run.ts";
 import { type ReportKind, reportKinds } from "../state/schema.ts";
 import { stateOfWorkspace } from "../state/workspace.ts";
 import { githubsWritesPerMinute, type Paced, paced, type Spend } from "./pace.ts";
 import type { ReportParts, Turn, Written } from "./turn.ts";
 import { branchRefused, deleteMergedBranch, writeBranch } from "./write-branch.ts";
 import { writeCheck } from "./write-check.ts";
-import { writeComment } from "./write-comment.ts";
+import { commentRefused, writeComment } from "./write-comment.ts";
 import { writeConfigCheck } from "./write-config-check.ts";
 import { removeLabel, writeReaction } from "./write-mark.ts";
 import { promptRefused, writePrompt } from "./write-prompt.ts";
@@ -28,11 +31,9 @@ import { writeReply } from "./write-reply.ts";
 //
 //   report pending ─▶ due ─▶ written ─▶ (requested again) ─▶ due …
 //                      │ ▲
-//                      ▼ │ away, or refused for the first times
-//                    failed ─▶ refused too often: given up, and what waits for it is told
+//                      ▼ │ away, or refused for the first half hour
+//                    failed ─▶ refused for longer: given up, what waits for it is told, and tried hourly
 
-/** How often a refusal that is not passing is tried before the report is given up. */
-const refusalsMax = 3;
 /** GitHub counts the writes of a minute. */
 const restMs = 60_000;
 /** How long progress waits when GitHub's hour is nearly used up, in milliseconds. */
@@ -42,6 +43,8 @@ const lookEveryMs = 30_000;
 /** How long GitHub is left alone after it did not do what was asked, and after a fault of Trimo's own. */
 const retry = { baseMs: 500, mostMs: 60_000 };
 const faultRetry = { baseMs: 5_000, mostMs: 3_600_000 };
+/** After a POST without an answer GitHub's lists may lag: so long until what it made is looked for. */
+const lagMs = 3_000;
 
 /** What reports of each kind mostly write. */
 const spends: Record<ReportKind, Spend> = {
@@ -70,11 +73,12 @@ const writers: Record<ReportKind, (turn: Turn) => Promise<Written>> = {
   comment: writeComment,
 };
 
-/** What is done when a report is given up, because GitHub refuses it; `why`: GitHub's words. */
-const refused: Partial<Record<ReportKind, (turn: Turn, why: string) => Promise<void>>> = {
+/** What is done when a report is given up, because GitHub refuses it. */
+const refused: Partial<Record<ReportKind, (turn: Turn, error: GitHubError) => Promise<void>>> = {
   pipeline: branchRefused,
   pull: pullRefused,
   prompt: promptRefused,
+  comment: commentRefused,
 };
 
 /** Makes GitHub as requested until `state` stops. `writesPerMinute`: GitHub's pace, with room. */
@@ -112,8 +116,13 @@ export async function reconcile(
     writing.set(workspace, { state: own, ended });
   };
   wake.on("reports", ensure);
+  const failed = { message: "reports could not be looked at; tried again in 30 s" };
+  // A new process may have been mended, and its clock set.
+  await isolated(log, failed, () => db.write(hastenReports));
   while (state.running) {
-    for (const workspace of await pendingWorkspaces(db.read)) ensure(workspace);
+    await isolated(log, failed, async () => {
+      for (const workspace of await pendingWorkspaces(db.read)) ensure(workspace);
+    });
     await state.sleep(lookEveryMs);
   }
   wake.off("reports", ensure);
@@ -199,24 +208,44 @@ async function write(turn: Turn): Promise<number> {
 async function faulty({ db, report, clock, log }: Turn, error: unknown): Promise<number> {
   const { wanted, subject, attempts } = report;
   log.error({ err: error, kind: wanted.kind, subject }, "a report could not be written");
-  const later = backoffMs(clock, attempts, faultRetry);
-  await db.write((tx) => markFailed(tx, report, tx.now + later, String(error)));
+  const pause = backoffMs(clock, attempts, faultRetry);
+  await db.write((tx) => markFailed(tx, report, { dueAt: tx.now + pause, error: String(error) }));
   return 0;
 }
 
 /** GitHub did not take it: it is tried again, or given up when GitHub refuses it for good. */
 async function notWritten(turn: Turn, error: GitHubError): Promise<number> {
   const { db, report, clock, log } = turn;
+  const about = { kind: report.wanted.kind, subject: report.subject, status: error.status };
+  if (!error.passing) return await refusedTurn(turn, error);
+  const unanswered = error.status === 0 || error.status >= 500 ? lagMs : 0;
+  const backoff = backoffMs(clock, report.attempts, retry);
+  const pause = Math.max(error.retryAfterMs, unanswered, backoff);
+  log.warn({ ...about, err: error, pause }, "a report failed and is tried again");
+  const { message } = error;
+  await db.write((tx) => markFailed(tx, report, { dueAt: tx.now + pause, error: message }));
+  return error.retryAfterMs;
+}
+
+/** A refusal counts apart from absences, and is believed late: then what waits for the report is told. */
+async function refusedTurn(turn: Turn, error: GitHubError): Promise<number> {
+  const { status, message } = error;
+  const { db, report, clock, log, patienceMs } = turn;
   const { kind } = report.wanted;
-  const about = { kind, subject: report.subject, status: error.status, err: error };
-  if (!error.passing && report.attempts + 1 >= refusalsMax) {
-    log.error(about, "a report is given up: GitHub refuses it");
-    await db.write((tx) => giveUp(tx, report, error.message));
-    await refused[kind]?.(turn, error.message);
+  const about = { kind, subject: report.subject, status, why: message };
+  const { counted, isBelieved } = refusedAgain(report, clock.now(), patienceMs);
+  if (!isBelieved) {
+    const pause = backoffMs(clock, counted.refusals - 1, refusedBackoff(patienceMs));
+    log.warn({ ...about, pause }, "GitHub refuses a report; it is tried again");
+    await db.write(async (tx) => {
+      await markFailed(tx, report, { dueAt: tx.now + pause, error: message, counted });
+      // Whoever waits for a branch or prompt is told what it waits for.
+      if (kind === "pipeline" || kind === "prompt") await requestPositions(tx, report.workspace);
+    });
     return 0;
   }
-  const pause = Math.max(error.retryAfterMs, backoffMs(clock, report.attempts, retry));
-  log.warn({ ...about, pause }, "a report failed and is tried again");
-  await db.write((tx) => markFailed(tx, report, tx.now + pause, error.message));
-  return error.retryAfterMs;
+  log.error(about, "GitHub refuses a report; it is tried again hourly");
+  if (!report.givenUp) await refused[kind]?.(turn, error);
+  await db.write((tx) => giveUp(tx, report, message, counted));
+  return 0;
 }

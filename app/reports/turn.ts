@@ -18,6 +18,8 @@ export type ReportParts = {
   wake: Wake;
   log: Logger;
   links: Links;
+  /** How long GitHub's refusals are not believed, in milliseconds. */
+  patienceMs: number;
 };
 
 /** One report's turn to be made true. */
@@ -45,4 +47,12 @@ type Progress = { leastMs: number; mostMs: number; part: number };
 export function progressAt(run: Run, now: number, { leastMs, mostMs, part }: Progress): Written {
   const age = now - (run.startedAt ?? run.createdAt);
   return { notBefore: now + Math.min(mostMs, Math.max(leastMs, age * part)) };
+}
+
+/** By how much the app's clock may differ from GitHub's, in milliseconds. */
+const clockDriftMs = 24 * 3_600_000;
+
+/** Since when, by GitHub's clock, a comment may have been made whose creation was not answered; ISO 8601. */
+export function madeSince({ triedAt, dueAt }: Report): string {
+  return new Date((triedAt ?? dueAt) - clockDriftMs).toISOString();
 }

@@ -39,10 +39,8 @@ async function openBranch(turn: Turn, pipeline: Pipeline): Promise<boolean> {
   const { db, installation } = turn;
   const { id, repository, baseBranch } = pipeline;
   const baseSha = pipeline.baseSha ?? (await installation.branchHead(repository, baseBranch));
-  if (!baseSha) {
-    await endQueued(turn, pipeline, { by: "empty" });
-    return false;
-  }
+  // Believed as any refusal is: for a moment GitHub may not find what is there.
+  if (!baseSha) throw new GitHubError(404, `The branch ${baseBranch} has no commit`, 0);
   // Stored first: with the same base the opening commit is the same, however often it is asked for.
   await db.write((tx) => recordBase(tx, id, baseSha));
   if (pipeline.pullRequest === "draft") return await openWithCommit(turn, pipeline, baseSha);
@@ -121,10 +119,14 @@ const tooManyBranches = ({ branch }: Pipeline) =>
   new GitHubError(422, `${branchNamesMax} branches named like ${branch} exist already`, 0);
 
 /** GitHub does not let Trimo make the branch: its runs would wait for ever. */
-export async function branchRefused(turn: Turn, why: string) {
+export async function branchRefused(turn: Turn, { status, message: why }: GitHubError) {
   const pipeline = await findPipeline(turn.db.read, turn.report.subject);
   if (!pipeline || pipeline.branchReady) return;
-  await endQueued(turn, pipeline, { by: "refusal", branch: pipeline.branch, why });
+  const cause: Cause =
+    pipeline.baseSha === null && status === 404
+      ? { by: "empty" }
+      : { by: "refusal", branch: pipeline.branch, why };
+  await endQueued(turn, pipeline, cause);
 }
 
 async function endQueued({ db }: Turn, pipeline: Pipeline, cause: Cause) {

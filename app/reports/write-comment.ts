@@ -1,15 +1,13 @@
-import { GitHubError } from "../github/error.ts";
+import type { GitHubError } from "../github/error.ts";
 import { hashOf } from "../state/identity.ts";
 import { markTried } from "../state/report.ts";
 import { findRun, isOver, type Run, recordComment } from "../state/run.ts";
 import { commentBody, commentMarker } from "../view/comment-body.ts";
 import { viewRun } from "../view/run-view.ts";
-import { done, progressAt, type Turn, type Written } from "./turn.ts";
+import { done, madeSince, progressAt, type Turn, type Written } from "./turn.ts";
 
 /** Between two edits that only show progress. */
 const progress = { leastMs: 5_000, mostMs: 120_000, part: 0.1 };
-/** How long before its run was stored a comment may have been made, by GitHub's clock, in milliseconds. */
-const clockDriftMs = 60_000;
 
 /** Writes a run's one comment, edited in place until the run has ended. */
 export async function writeComment(turn: Turn): Promise<Written> {
@@ -30,36 +28,29 @@ type Comment = Pick<Run, "commentId" | "commentHash" | "commentDeleted">;
 /** What is on GitHub then; null: nothing has changed. */
 async function put(turn: Turn, run: Run, body: string, hash: string): Promise<Comment | null> {
   const { db, installation, report } = turn;
-  const known = run.commentId ?? (report.tried ? await findAgain(turn, run) : null);
+  const known = run.commentId ?? (report.triedAt === null ? null : await findAgain(turn, run));
   if (known === null) {
     await db.write((tx) => markTried(tx, report));
     const commentId = await installation.createComment(run.repository, run.thread, body);
     return { commentId, commentHash: hash, commentDeleted: false };
   }
   if (hash === run.commentHash) return null;
-  const commentDeleted = !(await update(turn, run, known, body));
-  return { commentId: known, commentHash: hash, commentDeleted };
+  await installation.updateComment(run.repository, known, body);
+  return { commentId: known, commentHash: hash, commentDeleted: false };
 }
 
 /** The comment whose creation was not answered; null: it was not made. */
-async function findAgain({ installation }: Turn, run: Run): Promise<number | null> {
-  const since = new Date(run.createdAt - clockDriftMs).toISOString();
-  return await installation.findComment(run.repository, run.thread, commentMarker(run.id), since);
+async function findAgain({ installation, report }: Turn, run: Run): Promise<number | null> {
+  const marker = commentMarker(run.id);
+  return await installation.findComment(run.repository, run.thread, marker, madeSince(report));
 }
 
-/** False: somebody has deleted it. */
-async function update(
-  { installation }: Turn,
-  run: Run,
-  id: number,
-  body: string,
-): Promise<boolean> {
-  try {
-    await installation.updateComment(run.repository, id, body);
-    return true;
-  } catch (error) {
-    if (error instanceof GitHubError && (error.status === 404 || error.status === 410))
-      return false;
-    throw error;
-  }
+/** GitHub does not take it: people have deleted the comment, and it is not written again. */
+export async function commentRefused({ db, report }: Turn, { status }: GitHubError) {
+  const run = await findRun(db.read, report.subject);
+  if (run?.commentId == null || (status !== 404 && status !== 410)) return;
+  const { commentId, commentHash } = run;
+  await db.write((tx) =>
+    recordComment(tx, run.id, { commentId, commentHash, commentDeleted: true }),
+  );
 }

@@ -17,7 +17,8 @@ export async function writeConfigCheck(turn: Turn): Promise<Written> {
     return done(turn);
   const body = configCheckBody(text === null, parseTrimoYml(text).mistakes, now);
   const externalId = `config:${sha}`;
-  const known = report.tried ? await installation.findCheck(repository, sha, externalId) : null;
+  const known =
+    report.triedAt === null ? null : await installation.findCheck(repository, sha, externalId);
   if (known !== null) return done(turn);
   await db.write((tx) => markTried(tx, report));
   await installation.createCheck(repository, { sha, externalId, name: checkName }, body);

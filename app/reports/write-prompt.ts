@@ -1,3 +1,4 @@
+import type { GitHubError } from "../github/error.ts";
 import { type Gathered, gatherPrompt, requestOf } from "../prompt/gather.ts";
 import { logOwn } from "../state/event.ts";
 import { findPipeline, recordHead } from "../state/pipeline.ts";
@@ -23,7 +24,7 @@ export async function writePrompt(turn: Turn): Promise<Written> {
 }
 
 /** GitHub does not show what was said: the run goes on with its request alone, and says so. */
-export async function promptRefused(turn: Turn, why: string) {
+export async function promptRefused(turn: Turn, { message: why }: GitHubError) {
   const run = await findRun(turn.db.read, turn.report.subject);
   if (run?.state !== "queued" || run.composed !== null) return;
   const notes = [`GitHub did not show what else was said: ${why}`];

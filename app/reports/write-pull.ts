@@ -61,7 +61,7 @@ async function ensurePull(
   const ready = finished && (pipeline.pullRequest === "ready" || pipeline.done);
   const wanted = pipeline.pullRequest === "draft" || ready;
   if (!wanted || !pipeline.headSha) return pipeline;
-  const found = report.tried ? await installation.findPull(repository, branch) : null;
+  const found = report.triedAt === null ? null : await installation.findPull(repository, branch);
   if (found) return await withPull(turn, pipeline, found);
   await turn.db.write((tx) => markTried(tx, report));
   const body = pullBody(await readTemplate(installation, pipeline), told, links);
@@ -91,7 +91,7 @@ async function createPull(
 }
 
 /** GitHub does not take the pull request: who waits for it is told why. */
-export async function pullRefused(turn: Turn, why: string) {
+export async function pullRefused(turn: Turn, { message: why }: GitHubError) {
   const { db, report } = turn;
   const pipeline = await findPipeline(db.read, report.subject);
   if (!pipeline || pipeline.pullNumber !== null) return;

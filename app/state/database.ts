@@ -45,7 +45,7 @@ export type Database = {
 };
 type Writer = Pick<Drizzle, "insert">;
 /** Of its placeholders, by name. */
-type Values = Record<string, string | number>;
+type Values = Record<string, string | number | null>;
 type Statement = { run(values: Values): Promise<unknown> };
 
 /** Where the database is, and what its transactions need. */
@@ -225,6 +225,13 @@ function createPatience(client: Client, clock: Clock, remote: boolean) {
       }
     }
   };
+}
+
+/** Whether the database itself failed, a full disk or a lock, and not what was asked of it. */
+export function isStorageError(error: unknown): boolean {
+  for (let at = error; at instanceof Error; at = at.cause)
+    if ("code" in at && /^SQLITE_(?!CONSTRAINT)/.test(String(at.code))) return true;
+  return false;
 }
 
 /** By the code alone: a statement's message holds what people wrote. */

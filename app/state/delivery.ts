@@ -1,11 +1,20 @@
-import { and, asc, eq, inArray, lt, lte, min, ne, sql } from "drizzle-orm";
+import { and, asc, eq, inArray, lt, ne, or, sql } from "drizzle-orm";
+import { alias } from "drizzle-orm/sqlite-core";
 import type { Database, Reads, Tx } from "./database.ts";
-import { deliveries } from "./schema.ts";
+import { givenUpForMs, notRefused, type Refusals } from "./refusal.ts";
+import { deliveries, pipelines } from "./schema.ts";
 
 /** One webhook of GitHub's, as it is stored until it is handled. */
 export type Delivery = typeof deliveries.$inferSelect;
+/** What a delivery tells of, which is its place in line; null: nothing of the kind. */
+export type DeliveryPlace = Pick<Delivery, "repositoryId" | "thread" | "branch" | "express">;
 /** A delivery that has just been verified; `at` in milliseconds since 1970. */
-export type NewDelivery = { guid: string; event: string; payload: string; at: number };
+export type NewDelivery = DeliveryPlace & {
+  guid: string;
+  event: string;
+  payload: string;
+  at: number;
+};
 
 /** Handled deliveries are remembered longer than GitHub can redeliver them (3 days). */
 const keptMs = 7 * 24 * 3_600_000;
@@ -19,12 +28,10 @@ export function createDeliveryStore(db: Database): (rows: NewDelivery[]) => Prom
   return async (rows) => {
     const statement = statements.get(rows.length) ?? prepared(db, rows.length);
     statements.set(rows.length, statement);
-    const values: Record<string, string | number> = {};
-    for (const [i, { guid, event, payload, at }] of rows.entries()) {
-      values[`guid${i}`] = guid;
-      values[`event${i}`] = event;
-      values[`payload${i}`] = payload;
-      values[`at${i}`] = at;
+    const values: Record<string, string | number | null> = {};
+    for (const [i, row] of rows.entries()) {
+      for (const [name, value] of Object.entries({ ...row, express: Number(row.express) }))
+        values[`${name}${i}`] = value;
     }
     await statement(values);
   };
@@ -35,6 +42,10 @@ function prepared(db: Database, count: number) {
     guid: sql.placeholder(`guid${i}`),
     event: sql.placeholder(`event${i}`),
     payload: sql.placeholder(`payload${i}`),
+    repositoryId: sql.placeholder(`repositoryId${i}`),
+    thread: sql.placeholder(`thread${i}`),
+    branch: sql.placeholder(`branch${i}`),
+    express: sql`${sql.placeholder(`express${i}`)}`,
     state: "pending" as const,
     receivedAt: sql.placeholder(`at${i}`),
     dueAt: sql.placeholder(`at${i}`),
@@ -49,6 +60,7 @@ function prepared(db: Database, count: number) {
           state: "pending",
           payload: sql`excluded.payload`,
           attempts: 0,
+          ...notRefused,
           dueAt: sql`excluded.due_at`,
         },
         setWhere: eq(deliveries.state, "failed"),
@@ -57,23 +69,69 @@ function prepared(db: Database, count: number) {
   );
 }
 
-/** The pending deliveries that are due at `at`, in the order they came, at most `limit`. */
-export async function dueDeliveries(db: Reads, at: number, limit: number): Promise<Delivery[]> {
-  return await db
-    .select()
+/** A delivery that waits, without its payload. */
+export type PendingDelivery = Pick<Delivery, "guid" | "express" | "dueAt" | "refusedSince"> & {
+  /** Those of one lane are handled in the order they came. */
+  lane: string;
+};
+
+const byPull = alias(pipelines, "by_pull");
+const byBranch = alias(pipelines, "by_branch");
+/** A pull request and a branch stand in the lane of their pipeline's issue. */
+const lane = sql<string>`coalesce(${deliveries.repositoryId}, '') || '#' ||
+  coalesce(${byPull.issue}, ${deliveries.thread}, ${byBranch.issue}, ${deliveries.branch}, '')`;
+
+/** The first deliveries that wait, in the order they came, at most `limit`; and failed ones due at `at`. */
+export async function pendingDeliveries(
+  db: Reads,
+  at: number,
+  limit: number,
+): Promise<PendingDelivery[]> {
+  const { guid, express, dueAt, refusedSince, receivedAt } = deliveries;
+  const rows = await db
+    .select({ guid, express, dueAt, refusedSince, lane })
     .from(deliveries)
-    .where(and(sql`state = 'pending'`, lte(deliveries.dueAt, at)))
-    .orderBy(asc(deliveries.receivedAt))
+    .leftJoin(
+      byPull,
+      and(
+        eq(byPull.repositoryId, deliveries.repositoryId),
+        eq(byPull.pullNumber, deliveries.thread),
+      ),
+    )
+    .leftJoin(
+      byBranch,
+      and(
+        eq(byBranch.repositoryId, deliveries.repositoryId),
+        eq(byBranch.branch, deliveries.branch),
+      ),
+    )
+    .where(
+      or(
+        sql`${deliveries.state} = 'pending'`,
+        sql`${deliveries.state} = 'failed' and ${dueAt} <= ${at} and ${receivedAt} > ${at - givenUpForMs}`,
+      ),
+    )
+    .orderBy(asc(receivedAt), sql`${deliveries}.rowid`)
     .limit(limit);
+  // A pull request that two pipelines had comes twice.
+  return [...new Map(rows.toReversed().map((row) => [row.guid, row])).values()].reverse();
 }
 
-/** When the next pending delivery is due, in milliseconds since 1970; null: none is pending. */
-export async function nextDeliveryDue(db: Reads): Promise<number | null> {
+/** A delivery with its payload; null: it is not here any more, or handled. */
+export async function findDelivery(db: Reads, guid: string): Promise<Delivery | null> {
   const [row] = await db
-    .select({ dueAt: min(deliveries.dueAt) })
+    .select()
     .from(deliveries)
-    .where(sql`state = 'pending'`);
-  return row?.dueAt ?? null;
+    .where(and(eq(deliveries.guid, guid), ne(deliveries.state, "handled")));
+  return row ?? null;
+}
+
+/** Everything that waits is due at once: at a start, and after the clock was set back. */
+export async function hastenDeliveries(tx: Tx) {
+  await tx
+    .update(deliveries)
+    .set({ dueAt: tx.now })
+    .where(and(ne(deliveries.state, "handled"), sql`${deliveries.dueAt} > ${tx.now}`));
 }
 
 /** These have had their effect; only their GUIDs are kept. */
@@ -82,20 +140,16 @@ export async function markHandled(tx: Tx, guids: string[]) {
   await tx.update(deliveries).set(handled).where(inArray(deliveries.guid, guids));
 }
 
-/** A delivery's handling has failed: again at `dueAt`, or, when `final`, never. */
+/** A delivery's handling has failed: again at `dueAt`. `state` failed: what waits behind it goes on. */
 export async function markDeliveryFailed(
   tx: Tx,
-  { guid, attempts }: Delivery,
-  failure: { error: string; dueAt: number; final: boolean },
+  { guid, attempts }: Pick<Delivery, "guid" | "attempts">,
+  failure: { error: string; dueAt: number; state: "pending" | "failed"; counted: Refusals },
 ) {
+  const { error, dueAt, state, counted } = failure;
   await tx
     .update(deliveries)
-    .set({
-      state: failure.final ? "failed" : "pending",
-      attempts: attempts + 1,
-      error: failure.error.slice(0, 500),
-      dueAt: failure.dueAt,
-    })
+    .set({ ...counted, state, attempts: attempts + 1, error: error.slice(0, 500), dueAt })
     .where(eq(deliveries.guid, guid));
 }
 

@@ -1,4 +1,4 @@
-import { and, eq, gt } from "drizzle-orm";
+import { and, desc, eq, gt, gte, inArray, sql } from "drizzle-orm";
 import type { Reads, Tx } from "./database.ts";
 import { intents } from "./schema.ts";
 
@@ -34,4 +34,55 @@ export async function intentsSince(
         gt(intents.at, since),
       ),
     );
+}
+
+/** When an intent was said; null where GitHub does not say. */
+type SaidIntent = Pick<Intent, "saidAt" | "commentId">;
+
+/**
+ * Whether an intent was said after something else. Within one second the comments' ids decide, and where
+ * there are none it was.
+ */
+export function isSaidAfter(
+  intent: SaidIntent,
+  other: { at: number; commentId: number | null },
+): boolean {
+  if (intent.saidAt === null) return false;
+  if (intent.saidAt !== other.at || intent.commentId === null || other.commentId === null)
+    return intent.saidAt >= other.at;
+  return intent.commentId > other.commentId;
+}
+
+/** The cancels that were not refused, said in one of these threads at `at` (milliseconds since 1970) or after. */
+export async function cancelsSince(
+  tx: Reads,
+  { repository, threads }: { repository: string; threads: number[] },
+  at: number,
+): Promise<SaidIntent[]> {
+  return await tx
+    .select({ saidAt: intents.saidAt, commentId: intents.commentId })
+    .from(intents)
+    .where(
+      and(
+        eq(intents.repository, repository),
+        inArray(intents.issue, threads),
+        gte(intents.saidAt, at),
+        inArray(intents.outcome, ["cancel", "answered"]),
+        sql`json_extract(${intents.request}, '$.command') = 'cancel'`,
+      ),
+    );
+}
+
+/** When a run was asked for; null: by nobody, or GitHub does not say. */
+export async function saidOfRun(
+  tx: Reads,
+  runId: string,
+): Promise<{ at: number; commentId: number | null } | null> {
+  const [row] = await tx
+    .select({ saidAt: intents.saidAt, commentId: intents.commentId })
+    .from(intents)
+    .where(and(eq(intents.runId, runId), eq(intents.outcome, "run")))
+    .orderBy(desc(intents.at))
+    .limit(1);
+  return row?.saidAt ? { at: row.saidAt, commentId: row.commentId } : null;
 }

@@ -19,6 +19,8 @@ export const Position = z.object({
     z.object({ for: z.literal("hold") }),
     z.object({ for: z.literal("suspended") }),
     z.object({ for: z.literal("branch") }),
+    /** GitHub refuses what it takes to start it; `since`: milliseconds since 1970. */
+    z.object({ for: z.literal("github"), why: text, since: number }),
   ]),
   /** Milliseconds until it may start, by the length of past runs; null: nothing to go by. */
   startsInMs: number.nullable(),

@@ -69,6 +69,10 @@ export const Reply = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("pipeline_ended"), now: z.boolean() }),
   z.object({ kind: z.literal("duplicate"), run: number }),
   z.object({ kind: z.literal("nothing_to_cancel") }),
+  /** A cancel was said after this, and before this was read. */
+  z.object({ kind: z.literal("cancelled_since"), label: text.nullable() }),
+  /** A cancel was read late: this run was asked for after it. */
+  z.object({ kind: z.literal("asked_since"), run: number }),
   z.object({ kind: z.literal("already_stopping"), run: number, cause: Cause }),
   z.object({ kind: z.literal("tell_empty") }),
   z.object({ kind: z.literal("tell_too_long"), max: number }),
@@ -89,6 +93,8 @@ export const Reply = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("quota_given_up"), run: number, times: number }),
   z.object({ kind: z.literal("pull_refused"), branch: text, why: text }),
   z.object({ kind: z.literal("closed_unchanged") }),
+  /** What was asked could not be done; `why`: GitHub's words; null: a fault of Trimo's own. */
+  z.object({ kind: z.literal("undone"), why: text.nullable() }),
 ]);
 export type Reply = z.infer<typeof Reply>;
 export type ReplyOf<Kind extends Reply["kind"]> = Extract<Reply, { kind: Kind }>;

@@ -24,37 +24,66 @@ export const deliveries = sqliteTable(
     event: text("event").notNull(),
     /** The verified bytes; emptied once handled. */
     payload: text("payload").notNull(),
+    /** The repository, issue or pull request, and branch it tells of: its place in line. Null: none. */
+    repositoryId: integer("repository_id"),
+    thread: integer("thread"),
+    branch: text("branch"),
+    /** Somebody asks for a run to be stopped: it waits for nothing before it. */
+    express: integer("express", { mode: "boolean" }).notNull().default(false),
+    /** Failed: tried again only hourly, and at a start. */
     state: text("state", { enum: ["pending", "handled", "failed"] }).notNull(),
     attempts: integer("attempts").notNull().default(0),
+    /** How often GitHub has refused in a row, and since when. */
+    refusals: integer("refusals").notNull().default(0),
+    refusedSince: integer("refused_since"),
     error: text("error"),
     receivedAt: integer("received_at").notNull(),
     dueAt: integer("due_at").notNull(),
   },
   (t) => [
     index("deliveries_pending").on(t.receivedAt).where(sql`state = 'pending'`),
+    index("deliveries_failed").on(t.dueAt).where(sql`state = 'failed'`),
     index("deliveries_old").on(t.receivedAt),
   ],
 );
 
 /** intent.ts: what somebody asked for, once a delivery; also what was refused. */
-export const intents = sqliteTable("intents", {
-  /** The delivery's GUID, or a schedule's firing: what makes an effect happen once. */
-  key: text("key").primaryKey(),
-  kind: text("kind", {
-    enum: ["label", "comment", "review", "button", "ci", "schedule", "pull", "repository"],
-  }).notNull(),
-  repository: text("repository").notNull(),
-  /** The issue or pull request; null: the repository as a whole. */
-  issue: integer("issue"),
-  sender: text("sender").notNull(),
-  outcome: text("outcome", {
-    enum: ["run", "cancel", "done", "refused", "answered", "offered", "ended"],
-  }).notNull(),
-  /** What was asked for. */
-  request: text("request", { mode: "json" }).$type<IntentRequest>().notNull(),
-  /** What was answered; null: nothing. */
-  reply: text("reply", { mode: "json" }).$type<Reply>(),
-  runId: text("run_id"),
+export const intents = sqliteTable(
+  "intents",
+  {
+    /** The delivery's GUID, or a schedule's firing: what makes an effect happen once. */
+    key: text("key").primaryKey(),
+    kind: text("kind", {
+      enum: ["label", "comment", "review", "button", "ci", "schedule", "pull", "repository"],
+    }).notNull(),
+    repository: text("repository").notNull(),
+    /** The issue or pull request; null: the repository as a whole. */
+    issue: integer("issue"),
+    sender: text("sender").notNull(),
+    outcome: text("outcome", {
+      enum: ["run", "cancel", "done", "refused", "answered", "offered", "ended"],
+    }).notNull(),
+    /** What was asked for. */
+    request: text("request", { mode: "json" }).$type<IntentRequest>().notNull(),
+    /** What was answered; null: nothing. */
+    reply: text("reply", { mode: "json" }).$type<Reply>(),
+    runId: text("run_id"),
+    /** When it was said, as GitHub says it, in whole seconds; null: it does not say. */
+    saidAt: integer("said_at"),
+    /** The comment it was said in, by which those of one second are told apart; null: in none. */
+    commentId: integer("comment_id"),
+    at: integer("at").notNull(),
+  },
+  (t) => [
+    index("intents_thread").on(t.repository, t.issue, t.at),
+    index("intents_run").on(t.runId),
+    index("intents_recent").on(t.at),
+  ],
+);
+
+/** mark.ts: up to when, in milliseconds since 1970, something was looked at. */
+export const marks = sqliteTable("marks", {
+  name: text("name").primaryKey(),
   at: integer("at").notNull(),
 });
 
@@ -126,6 +155,7 @@ export const pipelines = sqliteTable(
   (t) => [
     uniqueIndex("pipelines_branch").on(t.repositoryId, t.branch),
     index("pipelines_issue").on(t.repositoryId, t.issue),
+    index("pipelines_pull").on(t.repositoryId, t.pullNumber),
     index("pipelines_recent").on(t.createdAt),
   ],
 );
@@ -330,11 +360,15 @@ export const reports = sqliteTable(
     workspace: integer("workspace").notNull(),
     requested: integer("requested").notNull(),
     written: integer("written").notNull().default(0),
-    /** A POST may have been sent without its answer: look before creating again. */
-    tried: integer("tried", { mode: "boolean" }).notNull().default(false),
+    /** When a POST was first sent, perhaps without its answer: look before creating again. Null: none was. */
+    triedAt: integer("tried_at"),
     /** What is written, where the subject does not say it all. */
     data: text("data", { mode: "json" }).$type<Record<string, unknown>>(),
     attempts: integer("attempts").notNull().default(0),
+    refusals: integer("refusals").notNull().default(0),
+    refusedSince: integer("refused_since"),
+    /** GitHub's refusal is believed, and what waits for it is told: tried again only hourly. */
+    givenUp: integer("given_up", { mode: "boolean" }).notNull().default(false),
     dueAt: integer("due_at").notNull(),
     /** Somebody waits for it: before all that only shows progress. */
     urgent: integer("urgent", { mode: "boolean" }).notNull().default(true),

@@ -1,5 +1,5 @@
 import type { Position } from "../state/position.ts";
-import { code } from "../text/markdown.ts";
+import { code, plain } from "../text/markdown.ts";
 import { ordinal, roughly } from "./units.ts";
 
 /** `where`: a piece of a sentence; `why`: whole sentences. Both in Markdown. */
@@ -20,6 +20,8 @@ export function positionWords({ position, waits, startsInMs }: Position): Words 
       };
     case "quota":
       return quotaWords(waits, startsInMs ?? 0);
+    case "github":
+      return { where: "waiting for GitHub", why: refusedWords(waits) };
     case "branch":
       return { where: place, why: "Its branch and prompt are being prepared." };
     case "daemon":
@@ -27,6 +29,11 @@ export function positionWords({ position, waits, startsInMs }: Position): Words 
     case "slot":
       return { where: `${place}${soonWords(startsInMs)}`, why: slotWords(waits.daemons, position) };
   }
+}
+
+function refusedWords({ why, since }: Extract<Position["waits"], { for: "github" }>): string {
+  const at = new Date(since).toISOString().slice(11, 16);
+  return `GitHub has refused what it needs since ${at} UTC: ${plain(why, 300)}. It is tried again for half an hour.`;
 }
 
 function placeWords(position: number | null): string {

@@ -42,6 +42,11 @@ const words: Words = {
       : "This pipeline has ended. `/trimo run` under its issue starts a new one.",
   duplicate: ({ run }) => `You asked for this a moment ago: it is run ${run}.`,
   nothing_to_cancel: () => "No run is queued or running here.",
+  cancelled_since: ({ label }) => {
+    const again = label === null ? "ask again" : `add the label ${code(label)} again`;
+    return `Nothing was started: \`/trimo cancel\` was said after this. If it is still wanted, ${again}.`;
+  },
+  asked_since: ({ run }) => `Run ${run} was asked for after this, so it goes on.`,
   already_stopping: ({ run, cause }) =>
     `Run ${run} is already being stopped by ${plain(causeWords(cause), 60)}.`,
   tell_empty: () => "Add your message: `/trimo tell …`.",
@@ -84,6 +89,13 @@ const words: Words = {
     `❌ GitHub refuses the pull request for ${code(branch)}: ${plain(why, 300)}`,
   closed_unchanged: () =>
     "There was nothing to change, so this draft is closed and its branch deleted.",
+  undone: ({ why }) => {
+    const reason =
+      why === null
+        ? "Trimo failed at it, and the app's log says how"
+        : `GitHub refuses what it takes: ${plain(why, 300)}`;
+    return `❌ This could not be done. ${reason}. It is tried again every hour for three days.`;
+  },
 };
 
 /** The words of a reply, in Markdown. */

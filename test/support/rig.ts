@@ -18,8 +18,8 @@ import { startStandIn } from "./github/standin.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** The app's setting in tests that are not about GitHub's pace. */
-export const quick = { TRIMO_WRITES_PER_MINUTE: "700" };
+/** The app's settings in tests that are not about GitHub's pace, or how long it refuses. */
+export const quick = { TRIMO_WRITES_PER_MINUTE: "700", TRIMO_PATIENCE_MINUTES: "0.05" };
 
 /** An agent that runs this text in bash. */
 export const script = (text: string) => ({
@@ -211,6 +211,10 @@ export function docker(...args: string[]): string[] {
     .split("\n")
     .filter(Boolean);
 }
+
+/** GitHub's times are whole seconds: what is done from here on is later than what was done before. */
+export const nextSecond = () =>
+  new Promise((resolve) => setTimeout(resolve, 1_000 - (Date.now() % 1_000) + 5));
 
 /** Looks until `look` gives something; fails with `what` and the rig's logs when it never does. */
 export async function until<T>(

@@ -35,6 +35,8 @@ let now: number;
 // Only the database sleeps, when another process holds its file: that takes real time.
 const clock: Clock = { ...systemClock, now: () => now };
 const log = pino({ level: "silent" });
+/** Nothing takes time. */
+const hasty: Clock = { ...clock, sleep: async () => {} };
 const expireParts = () => ({ db, clock, log });
 
 beforeEach(async () => {
@@ -281,10 +283,10 @@ test("a run settles only when all its events are here, and twice is once", async
 test("missed deliveries are asked for again; those here or answered are not", async () => {
   const at = now - 10 * 60_000;
   const rows: DeliveryAttempt[] = [
-    { id: 1, guid: "missed", deliveredAt: at, ok: false },
-    { id: 2, guid: "stored", deliveredAt: at, ok: false },
-    { id: 3, guid: "again", deliveredAt: at, ok: false },
-    { id: 4, guid: "again", deliveredAt: at + 1, ok: true },
+    { id: 1, guid: "missed", deliveredAt: at, status: 502 },
+    { id: 2, guid: "stored", deliveredAt: at, status: 502 },
+    { id: 3, guid: "again", deliveredAt: at, status: 502 },
+    { id: 4, guid: "again", deliveredAt: at + 1, status: 202 },
   ];
   const asked: number[] = [];
   const github = {
@@ -301,7 +303,7 @@ test("missed deliveries are asked for again; those here or answered are not", as
       dueAt: at,
     }),
   );
-  await recoverDeliveries({ ...expireParts(), github });
+  await recoverDeliveries({ ...expireParts(), github }, new RunningState(hasty));
   expect(asked).toEqual([1]);
 });
 
@@ -316,13 +318,15 @@ test("missed deliveries are asked for in the order they were made, and one that 
   const asked: number[] = [];
   const github = {
     deliveries: async () =>
-      rows.map(([id, guid]) => ({ id, guid, deliveredAt: now + id, ok: false }) as DeliveryAttempt),
+      rows.map(
+        ([id, guid]) => ({ id, guid, deliveredAt: now + id, status: 502 }) as DeliveryAttempt,
+      ),
     redeliver: async (id: number) => {
       asked.push(id);
       if (id === 20) throw new Error("502");
     },
   };
-  await recoverDeliveries({ ...expireParts(), github });
+  await recoverDeliveries({ ...expireParts(), github }, new RunningState(hasty));
   expect(asked).toEqual([10, 20, 40]);
 });
 

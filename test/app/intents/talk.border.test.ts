@@ -2,7 +2,7 @@ import { eq } from "drizzle-orm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { intents, pipelines, runs } from "../../../app/state/schema.ts";
 import type { Machine } from "../../support/machine.ts";
-import { until } from "../../support/rig.ts";
+import { nextSecond, until } from "../../support/rig.ts";
 import { startTalk, type Talk } from "../../support/talk.ts";
 
 // What people say on GitHub and what comes of it, from the delivery to the comment.
@@ -228,6 +228,7 @@ describe("cancel", () => {
       const issue = await talk.issue(app, "Stop");
       await github.comment("ana", app, issue, "/trimo cancel");
       await talk.said(app, issue, "No run is queued or running here.");
+      await nextSecond();
       await github.label("ana", app, issue, "trimo");
       const job = await machine.work();
       await github.comment("ben", app, issue, "/trimo cancel");

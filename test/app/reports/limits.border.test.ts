@@ -12,7 +12,7 @@ import { reconcile } from "../../../app/reports/reconcile.ts";
 import { type Database, openDatabase, type Tx } from "../../../app/state/database.ts";
 import { randomIds } from "../../../app/state/identity.ts";
 import { open } from "../../../app/state/pipeline.ts";
-import { nextDue, requestOnce } from "../../../app/state/report.ts";
+import { nextDue, refusalOf, requestOnce } from "../../../app/state/report.ts";
 import { enqueue, findRun, move } from "../../../app/state/run.ts";
 import { createWake } from "../../../app/state/wake.ts";
 import { startStandIn } from "../../support/github/standin.ts";
@@ -51,6 +51,8 @@ const pass = async (ms: number) => {
   await new Promise((resolve) => setTimeout(resolve, 60));
 };
 const state = new RunningState(clock);
+/** How long refusals are not believed here. */
+const patienceMs = 600_000;
 const wake = createWake();
 
 beforeAll(async () => {
@@ -73,7 +75,7 @@ beforeAll(async () => {
   const links = { run: (id: string) => `http://x/${id}`, pull: () => "http://x" };
   const permissions = createPermissions(real, clock);
   void reconcile(
-    { db, github: real, permissions, clock, wake, log, links },
+    { db, github: real, permissions, clock, wake, log, links, patienceMs },
     state,
     config.writesPerMinute,
   );
@@ -155,12 +157,19 @@ test("a permission that was taken away is tried, given up and kept with its reas
     await pass(5_000);
     return (await github.comments(repository, issue)).length > 0;
   });
-  await until("the check given up", async () => {
+  const check = () => refusalOf(db.read, "check", run.id);
+  await until("the check refused for long", async () => {
     await pass(30_000);
-    return (await nextDue(db.read, 77)) === null;
+    return now - ((await check())?.since ?? now) > patienceMs;
   });
-  github.state.faults.length = 0;
+  expect(await check()).toMatchObject({ why: "a fault of the test's" });
   expect(github.checks(repository)).toEqual([]);
+  // Taken up again by itself, an hour later at the latest.
+  github.state.faults.length = 0;
+  await until("its check", async () => {
+    await pass(600_000);
+    return github.checks(repository).length > 0;
+  });
   const row = await findRun(db.read, run.id);
   if (!row) throw new Error("no run");
   const cancelledBy = { by: "person" as const, login: "ana" };

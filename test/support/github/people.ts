@@ -169,6 +169,7 @@ export function createPeople(github: World) {
           committer: person,
         });
         await repositories.git(fullName, ["update-ref", "refs/heads/main", sha]);
+        state.merged.add(`${fullName}#${number}`);
       }
       await api(login, "PATCH", `/repos/${fullName}/pulls/${number}`, { state: "closed" });
       const pull_request = { ...(await pullOf(fullName, number)), merged };

@@ -17,7 +17,7 @@ import { checks } from "./routes/checks.ts";
 import { comments, isNewComment, reactions } from "./routes/comments.ts";
 import { commits } from "./routes/commits.ts";
 import { contents } from "./routes/contents.ts";
-import { graphql, pulls, pullsFromGit } from "./routes/pulls.ts";
+import { graphql, pullAsIssue, pulls, pullsFromGit } from "./routes/pulls.ts";
 import { refs } from "./routes/refs.ts";
 import type { Answer, Call, World } from "./routes/route.ts";
 import { appId, bot, type Seed, State } from "./state.ts";
@@ -27,7 +27,18 @@ import { appId, bot, type Seed, State } from "./state.ts";
 // token checks, check runs with GitHub's own rules, deliveries with GUIDs and redelivery; and faults.
 
 /** Each answers what it knows, in this order; what none knows, emulate does. */
-const routes = [permissions, graphql, app, refs, commits, contents, pulls, checks, reactions];
+const routes = [
+  permissions,
+  graphql,
+  app,
+  refs,
+  commits,
+  contents,
+  pulls,
+  pullAsIssue,
+  checks,
+  reactions,
+];
 /** What is added to emulate's answers. */
 const overlays = [tokens, pullsFromGit, comments];
 

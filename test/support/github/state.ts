@@ -79,6 +79,8 @@ export class State {
   /** By `owner/name#number`: whether a pull request is a draft, and the head it had last. */
   readonly drafts = new Map<string, boolean>();
   readonly lastHeads = new Map<string, string>();
+  /** Merged pull requests, as `owner/name#number`. */
+  readonly merged = new Set<string>();
   /** `owner/name#number` of a pull request by its GraphQL id. */
   readonly pullByNode = new Map<string, string>();
 

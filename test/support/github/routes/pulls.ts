@@ -58,6 +58,14 @@ export const pullsFromGit: Overlay = async (answer, call, world) => {
   return { ...answer, body };
 };
 
+/** A pull request is an issue as well, which emulate does not know. */
+export const pullAsIssue: Route = async ({ fullName, route }, { pulls }) => {
+  const number = Number(/^GET issues\/(\d+)$/.exec(route)?.[1] ?? 0);
+  if (number === 0) return null;
+  const pull = (await pulls(fullName, "all")).find((one) => one.number === number);
+  return pull ? ok({ ...pull, pull_request: {} }) : null;
+};
+
 function remember(fullName: string, { body }: Answer, { state }: World) {
   for (const found of [body].flat() as (Json | null)[])
     if (found?.number && typeof found.node_id === "string" && found.head)
@@ -65,7 +73,7 @@ function remember(fullName: string, { body }: Answer, { state }: World) {
 }
 
 async function withGit(fullName: string, pull: Json, { state }: World): Promise<Json> {
-  const { repositories, lastHeads, drafts } = state;
+  const { repositories, lastHeads, drafts, merged } = state;
   const head = pull.head as { ref: string; sha: string; repo?: Json };
   const base = pull.base as { ref: string; sha: string; repo?: Json };
   const key = `${fullName}#${pull.number}`;
@@ -80,6 +88,7 @@ async function withGit(fullName: string, pull: Json, { state }: World): Promise<
   return {
     ...pull,
     draft: drafts.get(key) ?? false,
+    merged: merged.has(key),
     head: { ...head, sha, repo: head.repo ?? { full_name: fullName } },
     base: { ...base, sha: baseSha },
     commits: Number(commits),

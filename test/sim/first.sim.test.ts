@@ -1,0 +1,4 @@
+import { testKept, testSeeds } from "./seeds.ts";
+
+testKept();
+testSeeds(0, 2);
