@@ -1,14 +1,14 @@
 import { type Context, Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import type { z } from "zod";
-import { claimNext } from "../dispatch/claim.ts";
+import { canClaim, claimNext } from "../dispatch/claim.ts";
 import type { Tokens } from "../github/token.ts";
 import type { Clock } from "../protocol/clock.ts";
 import { RunId } from "../protocol/names.ts";
 import type { Refusal } from "../protocol/refusal.ts";
 import { up } from "../protocol/up.ts";
 import { protocolVersion } from "../protocol/version.ts";
-import { type Daemon, daemonByToken, recordSeen } from "../state/daemon.ts";
+import { type Daemon, daemonByToken, isSeenStale, recordSeen } from "../state/daemon.ts";
 import type { Database, Reads } from "../state/database.ts";
 import { heldLease, renew } from "../state/lease.ts";
 import { messagesAfter } from "../state/message.ts";
@@ -50,7 +50,7 @@ const otherProtocol = (theirs: number): Refusal => ({
   error: `This app speaks protocol ${protocolVersion} and the daemon ${theirs}: install the same version of Trimo on both.`,
 });
 
-function greetAndClaim(routes: Hono<Env>, { db }: Parts) {
+function greetAndClaim(routes: Hono<Env>, { db, clock }: Parts) {
   routes.post("/hello", async (c) => {
     const hello = await read(c, up.hello);
     if (hello instanceof Response) return hello;
@@ -60,9 +60,13 @@ function greetAndClaim(routes: Hono<Env>, { db }: Parts) {
   routes.post("/claim", async (c) => {
     const claim = await read(c, up.claim);
     if (claim instanceof Response) return claim;
+    const daemon = c.get("daemon");
+    const now = clock.now();
+    const isUseful = await canClaim(db.read, daemon, { claimKey: claim.key, now });
+    if (!isUseful && !isSeenStale(daemon, now)) return c.json({ job: null });
     const job = await db.write(async (tx) => {
-      await recordSeen(tx, c.get("daemon"));
-      return await claimNext(tx, c.get("daemon"), claim.key);
+      await recordSeen(tx, daemon);
+      return isUseful ? await claimNext(tx, daemon, claim.key) : null;
     });
     return c.json({ job });
   });
@@ -107,7 +111,7 @@ const stale: Refused = { code: "stale", error: "This attempt is no longer this d
 async function renewed({ db }: Parts, of: Attempt, received: number) {
   return await db.write(async (tx) => {
     const { daemon, runId, attempt } = of;
-    await recordSeen(tx, daemon);
+    if (isSeenStale(daemon, tx.now)) await recordSeen(tx, daemon);
     const lease = await heldLease(tx, { runId, attempt, daemonId: daemon.id });
     if (!lease) return stale;
     const leaseMs = await renew(tx, lease.runId);

@@ -23,12 +23,14 @@ const rememberedMs = 5_000;
 export async function claimNext(tx: Tx, daemon: Daemon, claimKey: string): Promise<Job | null> {
   const before = await grantedBefore(tx, daemon.id, claimKey);
   if (before) return await claimedBefore(tx, before.runId);
-  const match = await firstThatSuits(tx, daemon);
-  if (!match) return null;
-  const attempt = match.run.attempt + 1;
+  const match = await firstThatSuits(tx, daemon, tx.now);
+  const run = match && (await findRun(tx, match.id));
+  const pipeline = run && (await findPipeline(tx, run.pipelineId));
+  if (!match || !run || !pipeline) return null;
+  const attempt = run.attempt + 1;
   const claimed = await move(
     tx,
-    match.run,
+    run,
     "claimed",
     {
       attempt,
@@ -36,14 +38,14 @@ export async function claimNext(tx: Tx, daemon: Daemon, claimKey: string): Promi
       agent: match.agent,
       lastSeq: 0,
       stage: null,
-      headSha: match.pipeline.headSha,
+      headSha: pipeline.headSha,
     },
     { type: "claimed", daemon: daemon.name, attempt },
   );
   if (!claimed) return null;
   await grant(tx, { runId: claimed.id, attempt, daemonId: daemon.id, claimKey });
   await requestPositions(tx, claimed.workspace);
-  return toJob(claimed, match.pipeline);
+  return toJob(claimed, pipeline);
 }
 
 async function claimedBefore(tx: Tx, runId: string): Promise<Job | null> {
@@ -54,33 +56,62 @@ async function claimedBefore(tx: Tx, runId: string): Promise<Job | null> {
   return toJob(run, pipeline);
 }
 
-/** The oldest of the highest priority that may start now and that this daemon serves. */
-async function firstThatSuits(tx: Tx, daemon: Daemon) {
-  const { now } = tx;
-  const pauses = await pausesAt(tx, now);
-  const daemons = await allDaemons(tx);
-  for (let from = 0; ; from += lookedAtMax) {
-    const candidates = await claimable(tx, from);
-    for (const match of candidates) {
-      const agent = agentNow(match.run, { daemons, pauses, now });
-      const run = { ...match.run, agent };
+/**
+ * Whether a claim of this daemon with this key would be answered with a job at `now` (milliseconds since
+ * 1970). It only reads: most claims are in vain, and a transaction that writes holds up everybody.
+ */
+export async function canClaim(
+  db: Reads,
+  daemon: Daemon,
+  { claimKey, now }: { claimKey: string; now: number },
+): Promise<boolean> {
+  if (await grantedBefore(db, daemon.id, claimKey)) return true;
+  return (await firstThatSuits(db, daemon, now)) !== null;
+}
+
+/** The oldest of the highest priority that may start now and that this daemon serves, and by which agent. */
+async function firstThatSuits(db: Reads, daemon: Daemon, now: number) {
+  const first = await claimable(db, 0);
+  if (first.length === 0) return null;
+  const pauses = await pausesAt(db, now);
+  const daemons = await allDaemons(db);
+  for (let from = 0, candidates = first; ; candidates = await claimable(db, from)) {
+    for (const candidate of candidates) {
+      const agent = agentNow(candidate, { daemons, pauses, now });
+      const run = { ...candidate, agent };
       if (!suits(run, daemon) || pauseOf(pauses, daemon, agent)) continue;
-      if (!(await otherRemembers(tx, run, daemon, { daemons, pauses }))) return { ...match, agent };
+      if (!(await otherRemembers(db, run, daemon, { daemons, pauses, now })))
+        return { id: run.id, agent };
     }
     if (candidates.length < lookedAtMax) return null;
+    from += lookedAtMax;
   }
 }
 
+/** What of a queued run decides who takes it: its words are long, and read for the one that is taken. */
+type Candidate = Pick<
+  Run,
+  | "id"
+  | "pipelineId"
+  | "number"
+  | "repository"
+  | "agent"
+  | "fallback"
+  | "declinedBy"
+  | "fresh"
+  | "createdAt"
+>;
+
 /** Whether another daemon is there for it, with room, that had the pipeline's last run. */
 async function otherRemembers(
-  tx: Tx,
-  run: Run,
+  db: Reads,
+  run: Candidate,
   daemon: Daemon,
-  { daemons, pauses }: { daemons: Daemon[]; pauses: Pause[] },
+  { daemons, pauses, now }: { daemons: Daemon[]; pauses: Pause[]; now: number },
 ): Promise<boolean> {
-  if (run.number === 1 || run.fresh) return false;
-  const [last] = await tx
-    .select()
+  if (run.number === 1 || run.fresh || daemons.length === 1) return false;
+  const [last] = await db
+    .select({ daemon: runs.daemon, endedAt: runs.endedAt })
     .from(runs)
     .where(
       sql`${runs.pipelineId} = ${run.pipelineId} and ${runs.number} < ${run.number} and ${runs.daemon} is not null`,
@@ -88,10 +119,10 @@ async function otherRemembers(
     .orderBy(desc(runs.number))
     .limit(1);
   if (!last || last.daemon === daemon.name) return false;
-  if (tx.now - Math.max(run.createdAt, last.endedAt ?? 0) > rememberedMs) return false;
+  if (now - Math.max(run.createdAt, last.endedAt ?? 0) > rememberedMs) return false;
   const other = daemons.find(({ name }) => name === last.daemon);
   if (!other || !suits(run, other) || pauseOf(pauses, other, run.agent)) return false;
-  return isHere(other, tx.now) && (await busySlots(tx, other.name)) < other.slots;
+  return isHere(other, now) && (await busySlots(db, other.name)) < other.slots;
 }
 
 /** How many runs a daemon has under way. */
@@ -103,9 +134,21 @@ async function busySlots(tx: Reads, daemon: string): Promise<number> {
   return busy?.n ?? 0;
 }
 
-async function claimable(tx: Tx, from: number) {
-  return await tx
-    .select({ run: runs, pipeline: pipelines })
+async function claimable(db: Reads, from: number): Promise<Candidate[]> {
+  const { id, pipelineId, number, repository, agent, fallback, declinedBy, fresh, createdAt } =
+    runs;
+  return await db
+    .select({
+      id,
+      pipelineId,
+      number,
+      repository,
+      agent,
+      fallback,
+      declinedBy,
+      fresh,
+      createdAt,
+    })
     .from(runs)
     .innerJoin(pipelines, sql`${pipelines.id} = ${runs.pipelineId}`)
     .where(isClaimable)

@@ -129,8 +129,7 @@ class Lanes {
       }
       if (waiting.has(one.lane)) continue;
       const due = isDue(one);
-      if (due && this.#busy.size >= lanesMax) break;
-      if (due) this.#begin(this.#busy, one.lane, one);
+      if (due && this.#busy.size < lanesMax) this.#begin(this.#busy, one.lane, one);
       const isRefused = one.refusedSince !== null && now - one.refusedSince >= laneKeptMs;
       if (due || !isRefused) waiting.add(one.lane);
     }

@@ -50,7 +50,7 @@ export function sourceOf(
  * When something was said, in milliseconds since 1970, as GitHub says it in whole seconds; and in which
  * comment, by which those of one second are told apart (null: in none, or in one of a review).
  */
-export type Said = { at: number; commentId: number | null };
+type Said = { at: number; commentId: number | null };
 
 /** What came of an intent. */
 export type Effect = {

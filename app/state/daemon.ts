@@ -14,6 +14,14 @@ export function isHere(daemon: Pick<Daemon, "slots" | "seenAt">, now: number): b
   return daemon.slots > 0 && daemon.seenAt !== null && now - daemon.seenAt <= awayMs;
 }
 
+/** When a daemon was heard of is stored this often, in milliseconds. */
+const seenEveryMs = 10_000;
+
+/** Whether it is to be stored again that a daemon was heard of; `now` in milliseconds since 1970. */
+export function isSeenStale({ seenAt }: Pick<Daemon, "seenAt">, now: number): boolean {
+  return seenAt === null || now < seenAt || now - seenAt >= seenEveryMs;
+}
+
 /** Every enrolled daemon. */
 export async function allDaemons(tx: Reads): Promise<Daemon[]> {
   return await tx.select().from(daemons);

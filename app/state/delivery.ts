@@ -1,4 +1,4 @@
-import { and, asc, eq, inArray, lt, ne, or, sql } from "drizzle-orm";
+import { and, asc, desc, eq, inArray, lt, ne, or, sql } from "drizzle-orm";
 import { alias } from "drizzle-orm/sqlite-core";
 import type { Database, Reads, Tx } from "./database.ts";
 import { givenUpForMs, notRefused, type Refusals } from "./refusal.ts";
@@ -81,7 +81,10 @@ const byBranch = alias(pipelines, "by_branch");
 const lane = sql<string>`coalesce(${deliveries.repositoryId}, '') || '#' ||
   coalesce(${byPull.issue}, ${deliveries.thread}, ${byBranch.issue}, ${deliveries.branch}, '')`;
 
-/** The first deliveries that wait, in the order they came, at most `limit`; and failed ones due at `at`. */
+/**
+ * The first deliveries that wait, cancels before the rest, in the order they came, at most `limit`; and
+ * failed ones due at `at` (milliseconds since 1970).
+ */
 export async function pendingDeliveries(
   db: Reads,
   at: number,
@@ -111,7 +114,7 @@ export async function pendingDeliveries(
         sql`${deliveries.state} = 'failed' and ${dueAt} <= ${at} and ${receivedAt} > ${at - givenUpForMs}`,
       ),
     )
-    .orderBy(asc(receivedAt), sql`${deliveries}.rowid`)
+    .orderBy(desc(express), asc(receivedAt), sql`${deliveries}.rowid`)
     .limit(limit);
   // A pull request that two pipelines had comes twice.
   return [...new Map(rows.toReversed().map((row) => [row.guid, row])).values()].reverse();

@@ -3,7 +3,7 @@ import type { Reads, Tx } from "./database.ts";
 import { marks } from "./schema.ts";
 
 /** When this app's database was made, and up to when GitHub's deliveries are known to be here. */
-export type MarkName = "born" | "deliveries";
+type MarkName = "born" | "deliveries";
 
 /** A mark, in milliseconds since 1970; null: it was never set. */
 export async function markOf(db: Reads, name: MarkName): Promise<number | null> {

@@ -1,9 +1,9 @@
-import { and, asc, desc, eq, inArray, lt, max } from "drizzle-orm";
+import { and, asc, count, desc, eq, inArray, lt, max } from "drizzle-orm";
 import { promptMax } from "../protocol/job.ts";
 import type { Cause } from "./cause.ts";
 import type { Reads, Tx } from "./database.ts";
 import { logOwn, type OwnFact } from "./event.ts";
-import { request, requestAll } from "./report.ts";
+import { request, requestEach } from "./report.ts";
 import { type RunState, runs } from "./schema.ts";
 
 /** One prompt executed once. */
@@ -316,15 +316,14 @@ async function requestReports(tx: Tx, run: Run, urgent: boolean) {
  * later, so that a long queue does not use up what GitHub lets Trimo write.
  */
 export async function requestPositions(tx: Tx, workspace: number) {
-  const waiting = await tx
-    .select({ id: runs.id })
-    .from(runs)
-    .where(and(eq(runs.workspace, workspace), eq(runs.state, "queued")));
-  const subjects = waiting.map(({ id }) => id);
+  const queued = and(eq(runs.workspace, workspace), eq(runs.state, "queued"));
+  const [waiting] = await tx.select({ n: count() }).from(runs).where(queued);
+  const n = waiting?.n ?? 0;
+  if (n === 0) return;
   for (const kind of ["check", "comment"] as const) {
     const { leastMs, eachMs } = positionPace[kind];
-    const at = tx.now + Math.max(leastMs, waiting.length * eachMs);
-    await requestAll(tx, { workspace, kind, subjects, at });
+    const at = tx.now + Math.max(leastMs, n * eachMs);
+    await requestEach(tx, { workspace, kind, runs: queued, at });
   }
 }
 

@@ -4,20 +4,20 @@ import { between, type World } from "./world.ts";
 
 // GitHub's state, what people do there, and its deliveries. One repository, one installation.
 
-export const repository = { id: 7, full_name: "acme/app", default_branch: "main" };
-export const installation = 1;
+const repository = { id: 7, full_name: "acme/app", default_branch: "main" };
+const installation = 1;
 export const appId = 1;
 export const appLogin = "trimo[bot]";
 const ana = { login: "ana", type: "User" };
 const bot = { login: appLogin, type: "Bot" };
 
-export type Comment = { id: number; body: string; by: string; at: number };
+type Comment = { id: number; body: string; by: string; at: number };
 export type Check = { id: number; sha: string; externalId: string; name: string; status: string };
 export type PullRequest = Pull & { head: string; merged: boolean };
-export type Try = { id: number; at: number; status: number };
+type Try = { id: number; at: number; status: number };
 export type Delivery = { guid: string; event: string; payload: string; tries: Try[] };
 /** Takes a delivery; gives the status of its answer. */
-export type Receiver = (delivery: Delivery) => Promise<number>;
+type Receiver = (delivery: Delivery) => Promise<number>;
 
 /** How long a delivery takes, in milliseconds. */
 const deliveryMs = { least: 20, most: 1_500, calm: 22 };

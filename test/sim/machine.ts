@@ -11,7 +11,7 @@ import { between, type Process, type World } from "./world.ts";
 // disk outlives it.
 
 /** A request of a daemon to the app, as it arrives; null: nobody is there. */
-export type Reach = (
+type Reach = (
   path: string,
   token: string,
   body: object,
@@ -20,7 +20,7 @@ export type Reach = (
 type Parts = { world: World; faults: Faults; github: GitHubState; reach: Reach; watch: Watch };
 
 /** Is told what machines do, for the invariants. */
-export type Watch = {
+type Watch = {
   begins(machine: string, job: Job): void;
   ends(machine: string, job: Job): void;
   pushes(machine: string, job: Job): Promise<void>;

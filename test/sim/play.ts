@@ -17,7 +17,7 @@ const quietMsMax = 4 * 3_600_000;
 const lookMs = 15_000;
 
 /** What came of a story. */
-export type Played = {
+type Played = {
   /** Sentences; empty: all held. */
   violations: string[];
   runs: number;

@@ -42,7 +42,7 @@ export type Story = {
 /** The machines of every story. */
 export const machineNames = ["m1", "m2"];
 
-const stormMs = 300_000;
+const stormMs = 200_000;
 const runLabel = "trimo";
 const holdLabel = "trimo:hold";
 const nowLabel = "trimo:now";
@@ -50,7 +50,7 @@ const nowLabel = "trimo:now";
 /** The story of a seed. */
 export function storyOf(seed: number): Story {
   const chance = chanceOf(seed, "story");
-  const issues = 2 + Math.floor(chance() * 3);
+  const issues = 1 + Math.floor(chance() * 3);
   const items: Item[] = [];
   for (let issue = 1; issue <= issues; issue++) items.push(...peopleAt(issue, chance));
   items.push(...faults(chance));
@@ -67,8 +67,8 @@ function peopleAt(issue: number, chance: () => number): Item[] {
   const label = (when: number, name: string, how: "label" | "unlabel" = "label") =>
     items.push({ at: when, do: how, issue, label: name });
   label(at, runLabel);
-  for (let k = 0; k < 4; k++) {
-    at += between(chance, 300, 90_000);
+  for (let k = 0; k < 3; k++) {
+    at += between(chance, 300, 70_000);
     const what = chance();
     if (what < 0.25) comment(at, `/trimo fix more ${k}`);
     else if (what < 0.45) {
