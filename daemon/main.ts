@@ -64,13 +64,22 @@ function connect(parts: Parts, version: string, ended: () => void): Daemon {
   const { config, server, clock, log } = parts;
   const stop = new AbortController();
   let claiming: Promise<void> | null = null;
+  let die: (error: unknown) => void = () => {};
+  const dead = new Promise<never>((_, reject) => {
+    die = reject;
+  });
+  dead.catch(() => {});
   let connecting = new RunningState(clock, stop.signal);
   const slots = new Slots(parts, version, {
     connected(name) {
       log.info({ name, server: config.server, slots: config.slots }, "connected");
       // Not before the first hello: what an earlier daemon left takes its slots first.
-      claiming ??= slots.claimLoop();
-      claiming.catch((error) => log.fatal({ err: error }, "claiming ended"));
+      claiming ??= slots.claimLoop().catch((error) => {
+        log.fatal({ err: error }, "claiming ended; stopping, so that the daemon is started again");
+        die(error);
+        throw error;
+      });
+      claiming.catch(() => {});
     },
     // A run that was left unsettled needs the app's word: then the connection begins anew.
     orphan: () => connecting.stop(),
@@ -100,7 +109,8 @@ function connect(parts: Parts, version: string, ended: () => void): Daemon {
       await slots.leave();
       await finish();
     },
-    ended: connection,
+    // A daemon that claims no more must not look well.
+    ended: Promise.race([connection, dead]),
   };
 }
 

@@ -136,6 +136,7 @@ CREATE TABLE `pipelines` (
 	`priority` integer DEFAULT 0 NOT NULL,
 	`done` integer DEFAULT false NOT NULL,
 	`delete_branch` integer DEFAULT false NOT NULL,
+	`failed_ci` text,
 	`created_at` integer NOT NULL
 );
 --> statement-breakpoint

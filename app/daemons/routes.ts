@@ -6,6 +6,7 @@ import type { Tokens } from "../github/token.ts";
 import type { Clock } from "../protocol/clock.ts";
 import { RunId } from "../protocol/names.ts";
 import type { Refusal } from "../protocol/refusal.ts";
+import { messagesPerRenewalMax } from "../protocol/renew.ts";
 import { up } from "../protocol/up.ts";
 import { protocolVersion } from "../protocol/version.ts";
 import { type Daemon, daemonByToken, isSeenStale, recordSeen } from "../state/daemon.ts";
@@ -54,8 +55,12 @@ function greetAndClaim(routes: Hono<Env>, { db, clock }: Parts) {
   routes.post("/hello", async (c) => {
     const hello = await read(c, up.hello);
     if (hello instanceof Response) return hello;
-    if (hello.protocol !== protocolVersion) return refuse(c, 409, otherProtocol(hello.protocol));
-    return c.json(await db.write((tx) => welcome(tx, c.get("daemon"), hello)));
+    // A daemon from before an update finishes what it has, and takes nothing new.
+    const isFinishing = hello.protocol === protocolVersion - 1 && hello.held.length > 0;
+    if (hello.protocol !== protocolVersion && !isFinishing)
+      return refuse(c, 409, otherProtocol(hello.protocol));
+    const said = isFinishing ? { ...hello, slots: 0 } : hello;
+    return c.json(await db.write((tx) => welcome(tx, c.get("daemon"), said)));
   });
   routes.post("/claim", async (c) => {
     const claim = await read(c, up.claim);
@@ -115,7 +120,7 @@ async function renewed({ db }: Parts, of: Attempt, received: number) {
     const lease = await heldLease(tx, { runId, attempt, daemonId: daemon.id });
     if (!lease) return stale;
     const leaseMs = await renew(tx, lease.runId);
-    const messages = await messagesAfter(tx, lease.runId, received);
+    const messages = await messagesAfter(tx, lease.runId, received, messagesPerRenewalMax);
     return { leaseMs, cancel: lease.cancel, messages };
   });
 }

@@ -66,6 +66,7 @@ export async function canClaim(
   { claimKey, now }: { claimKey: string; now: number },
 ): Promise<boolean> {
   if (await grantedBefore(db, daemon.id, claimKey)) return true;
+  if (daemon.slots === 0) return false;
   return (await firstThatSuits(db, daemon, now)) !== null;
 }
 

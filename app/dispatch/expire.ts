@@ -61,10 +61,15 @@ export async function endExpiredLeases({ db, clock, log }: Omit<Parts, "wake">) 
     });
 }
 
-async function endLease(tx: Tx, { runId, attempt }: Lease) {
-  const expired = (await expiredLeases(tx, tx.now)).some((lease) => lease.runId === runId);
+async function endLease(tx: Tx, lease: Lease) {
+  const isExpired = (await expiredLeases(tx, tx.now)).some(({ runId }) => runId === lease.runId);
+  if (isExpired) await endHeld(tx, lease);
+}
+
+/** Ends a lease whose daemon has the run no more: what has not started goes back to the queue, the rest is lost. */
+export async function endHeld(tx: Tx, { runId, attempt }: Lease) {
   const run = await findRun(tx, runId);
-  if (!expired || !run || run.attempt !== attempt) return;
+  if (!run || run.attempt !== attempt) return;
   await release(tx, runId);
   const ended = await endSilent(tx, run);
   if (ended) await carryOverMessages(tx, ended);

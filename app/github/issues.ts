@@ -11,8 +11,12 @@ export type Issues = {
   comments(repository: string, issue: number, since: number): Promise<Remark[]>;
   /** The names of the labels that are on an issue or pull request. */
   labels(repository: string, issue: number): Promise<string[]>;
-  /** Open issues, by a search in GitHub's own words; the oldest first. */
-  search(repository: string, query: string, most: number): Promise<FoundIssue[]>;
+  /** A page of open issues, by a search in GitHub's own words; the oldest first. `more`: it was full. */
+  search(
+    repository: string,
+    query: string,
+    which: { page: number; most: number },
+  ): Promise<{ issues: FoundIssue[]; more: boolean }>;
   /** A comment of the App's own that holds these words, made since (ISO 8601); null: there is none. */
   findComment(
     repository: string,
@@ -40,7 +44,7 @@ export function createIssues(api: Api, appId: number, author: () => Promise<Auth
           toRemark(row, row.created_at, row.updated_at, null),
         );
       }),
-    search: (repository, query, most) =>
+    search: (repository, query, { page, most }) =>
       api(async (o) => {
         // Ours last: of two contradicting words GitHub takes the last.
         const asked = /\bOR\b/.test(query) ? `(${query})` : query;
@@ -50,17 +54,19 @@ export function createIssues(api: Api, appId: number, author: () => Promise<Auth
           sort: "created",
           order: "asc",
           per_page: Math.min(100, most),
+          page,
         });
         // Whatever a query makes of ours, another repository's issue is none of this one's work.
         const own = `/repos/${repository}`.toLowerCase();
         const items = data.items.filter((item) => item.repository_url.toLowerCase().endsWith(own));
-        return items.map((item) => ({
+        const issues = items.map((item) => ({
           number: item.number,
           title: item.title,
           body: item.body ?? "",
           comments: item.comments,
           labels: item.labels.flatMap((label) => label.name ?? []),
         }));
+        return { issues, more: data.items.length >= most };
       }),
     findComment: (repository, issue, marker, since) =>
       api(async (o) => {

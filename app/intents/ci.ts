@@ -1,31 +1,99 @@
+import type { Logger } from "pino";
 import type { CiEvent } from "../github/github-event.ts";
 import { readRepositoryConfig } from "../github/repository-config.ts";
+import { isolated, type RunningState } from "../protocol/running-state.ts";
 import type { Reads, Tx } from "../state/database.ts";
+import type { FailedCi } from "../state/failed-ci.ts";
 import { firstOrigin } from "../state/origin.ts";
-import { findByBranch, type Pipeline } from "../state/pipeline.ts";
+import {
+  findByBranch,
+  idleWithFailedCi,
+  type Pipeline,
+  recordFailedCi,
+} from "../state/pipeline.ts";
 import { openRuns, runsOf } from "../state/run.ts";
-import { answered, type Effect, type Parts, type Source, sourceOf } from "./intent.ts";
+import type { Wake } from "../state/wake.ts";
+import { answered, type Effect, type Parts, type Source } from "./intent.ts";
 import { bareRequest, requestRun } from "./request-run.ts";
+
+/** How long until failed CI is looked at without a wake, in milliseconds. */
+const lookEveryMs = 60_000;
 
 /** CI failed on a pipeline's own commits: a corrective run by itself where trimo.yml says so, else an offer. */
 export async function ci(parts: Parts, guid: string, event: CiEvent) {
   if (!event.failed) return;
   const pipeline = await findByBranch(parts.db.read, event.repository.id, event.branch);
   // The opening commit is the base's tree: what fails there is not a run's doing.
-  if (!pipeline || pipeline.headSha !== event.sha || pipeline.openingSha === event.sha) return;
-  const { config, mistakes } = await readRepositoryConfig(parts.github, event);
+  if (!pipeline || pipeline.openingSha === event.sha) return;
+  const { sha, app, repository } = event;
+  const { defaultBranch } = repository;
+  const open = await openRuns(parts.db.read, pipeline.id);
+  // The usual case: a commit is pushed minutes before its run ends.
+  if (open.length > 0)
+    return await parts.db.write((tx) => defer(tx, pipeline.id, { app, sha, defaultBranch }));
+  if (pipeline.headSha !== sha) return;
+  await takeUp(parts, guid, { pipeline, app, sha, repository });
+}
+
+/** The newest that failed: at the run's end it counts if it is still of the branch's head. */
+async function defer(tx: Tx, id: string, failed: FailedCi) {
+  await recordFailedCi(tx, id, failed);
+  // The run may have ended just now.
+  tx.wake("queue");
+}
+
+type Watch = Parts & { wake: Wake; log: Logger };
+
+/** Takes up CI that failed while a run was under way, when that has ended, until `state` stops. */
+export async function takeUpFailedCi(parts: Watch, state: RunningState) {
+  const { db, wake, log } = parts;
+  const onQueue = () => state.wake();
+  wake.on("queue", onQueue);
+  const looked = { message: "failed CI could not be looked at; tried again in a minute" };
+  while (state.running) {
+    const seen = state.wakes;
+    await isolated(log, looked, async () => {
+      for (const pipeline of await idleWithFailedCi(db.read)) await takeUpDeferred(parts, pipeline);
+    });
+    await state.sleepUnlessWoken(seen, lookEveryMs);
+  }
+  wake.off("queue", onQueue);
+}
+
+async function takeUpDeferred(parts: Watch, pipeline: Pipeline) {
+  const { failedCi, repository: fullName, repositoryId, id } = pipeline;
+  if (!failedCi) return;
+  const { app, sha, defaultBranch } = failedCi;
+  const about = { message: "failed CI could not be taken up; tried again in a minute", app, sha };
+  await isolated(parts.log, about, async () => {
+    if (pipeline.headSha === sha && pipeline.openingSha !== sha) {
+      const repository = { id: repositoryId, fullName, defaultBranch };
+      await takeUp(parts, `ci:${id}:${sha}:${app}`, { pipeline, app, sha, repository });
+    }
+    await parts.db.write((tx) => recordFailedCi(tx, id, null));
+  });
+}
+
+type Failed = { pipeline: Pipeline; app: string; sha: string; repository: CiEvent["repository"] };
+
+async function takeUp(parts: Parts, key: string, { pipeline, app, sha, repository }: Failed) {
+  const { workspace } = pipeline;
+  const { config, mistakes } = await readRepositoryConfig(parts.github, { workspace, repository });
   const found = config.discover?.find((one) => "ci" in one);
   const runsMax = mistakes.length === 0 && found ? found.most : null;
-  const { app, sha } = event;
   const source: Source = {
-    ...sourceOf("ci", guid, event, {
-      thread: pipeline.pullNumber ?? pipeline.issue,
-      request: { type: "ci", app, sha },
-    }),
+    kind: "ci",
+    key,
+    workspace,
+    repository,
+    thread: pipeline.pullNumber ?? pipeline.issue,
     sender: app,
+    request: { type: "ci", app, sha },
   };
   const request = bareRequest("fix", { by: "ci", app });
-  const unless = (tx: Tx, current: Pipeline) => insteadOfRun(tx, current, event, runsMax);
+  const { defaultBranch } = repository;
+  const failed = { app, sha, defaultBranch };
+  const unless = (tx: Tx, current: Pipeline) => insteadOfRun(tx, current, failed, runsMax);
   const target = { pipelineId: pipeline.id, unless };
   await requestRun(parts, source, { request, target, config });
 }
@@ -34,12 +102,16 @@ export async function ci(parts: Parts, guid: string, event: CiEvent) {
 async function insteadOfRun(
   tx: Tx,
   pipeline: Pipeline,
-  { app, sha }: CiEvent,
+  failed: FailedCi,
   runsMax: number | null,
 ): Promise<Effect | null> {
+  const { app, sha } = failed;
   if (pipeline.headSha !== sha || !(await isRunsCommit(tx, pipeline, sha))) return answered(null);
   const [open] = await openRuns(tx, pipeline.id);
-  if (open) return answered(null, open);
+  if (open) {
+    await recordFailedCi(tx, pipeline.id, failed);
+    return answered(null, open);
+  }
   const runs = await startedByCi(tx, pipeline);
   if (runsMax !== null && runs < runsMax) return null;
   return {

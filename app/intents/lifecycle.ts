@@ -21,7 +21,7 @@ import {
   renameRepository,
   reopen,
 } from "../state/pipeline.ts";
-import { giveUpAll, request, requestOnce } from "../state/report.ts";
+import { giveUpAll, moveReports, request, requestOnce } from "../state/report.ts";
 import { liveStates, openRuns, type Run, renameRuns, requestPositions } from "../state/run.ts";
 import { forgetSchedules, forgetWorkspaceSchedules } from "../state/schedule.ts";
 import { recordWorkspace } from "../state/workspace.ts";
@@ -179,6 +179,8 @@ export async function repositoryChanged(parts: Parts, guid: string, event: Repos
       return ended(stopped);
     }
     const named = { repository: repository.fullName, workspace };
+    const before = new Map(open.map((one) => [`${one.workspace} ${one.repository}`, one]));
+    for (const one of before.values()) await moveReports(tx, one, named);
     await renameRepository(tx, repository.id, named);
     for (const pipeline of open) await renameRuns(tx, pipeline.id, named);
     return ended(undefined);

@@ -1,8 +1,10 @@
 import type { Logger } from "pino";
 import type { Repository } from "../github/objects.ts";
 import { readRepositoryConfig } from "../github/repository-config.ts";
+import { backoffMs } from "../protocol/clock.ts";
 import { isolated, type RunningState } from "../protocol/running-state.ts";
 import { hashOf } from "../state/identity.ts";
+import { countIntents } from "../state/intent.ts";
 import { hadPipeline } from "../state/pipeline.ts";
 import {
   allSchedules,
@@ -21,8 +23,14 @@ import { issuePrompt } from "./spoken.ts";
 const lookEveryMs = 20_000;
 /** All repositories are read anew this often; a push that changes trimo.yml is heard at once. */
 const refreshEveryMs = 6 * 3_600_000;
-/** The most issues of one search. */
+/** And again so soon, in milliseconds, where that failed. */
+const refreshAgainMs = 60_000;
+/** The most issues of one page of a search, and the most pages. */
 const foundMax = 100;
+const pagesMax = 10;
+/** For how long a firing that fails is tried again, and how often, in milliseconds. */
+const firedMsMax = 3_600_000;
+const fireAgain = { baseMs: 20_000, mostMs: 300_000 };
 
 type Watch = Parts & { log: Logger };
 
@@ -30,20 +38,33 @@ type Watch = Parts & { log: Logger };
 export async function runSchedules(parts: Watch, state: RunningState) {
   const { clock, log } = parts;
   const failed = { message: "schedules could not be looked at; tried again in 20 s" };
-  for (let refreshed = 0; state.running; ) {
+  const retries: Retries = new Map();
+  let missing: Missing = "all";
+  for (let refreshAt = 0; state.running; ) {
     await isolated(log, failed, async () => {
-      if (clock.now() - refreshed >= refreshEveryMs) {
-        refreshed = clock.now();
-        await refreshAll(parts);
+      const now = clock.now();
+      // A clock that was set back must not keep it from being read for hours.
+      if (now >= refreshAt || refreshAt - now > refreshEveryMs) {
+        refreshAt = now + refreshAgainMs;
+        missing = await refreshAll(parts, missing);
+        if (missing.size === 0) {
+          refreshAt = now + refreshEveryMs;
+          missing = "all";
+        }
       }
-      await fireDue(parts);
     });
+    await isolated(log, failed, () => fireDue(parts, retries));
     await state.sleep(lookEveryMs);
   }
 }
 
-/** Reads every installation, and each repository's schedules, anew. */
-async function refreshAll(parts: Watch) {
+/** The workspaces that are to be read, by their numbers. */
+type Missing = Set<number> | "all";
+/** Firings that failed: how often, and when they are tried again, in milliseconds since 1970. */
+type Retries = Map<number, { times: number; at: number }>;
+
+/** Reads installations, and each of their repositories' schedules, anew; gives those that failed. */
+async function refreshAll(parts: Watch, which: Missing): Promise<Set<number>> {
   const { github, db, log } = parts;
   const all = await github.installations();
   // At once: what a webhook says while the repositories are read is newer.
@@ -51,15 +72,21 @@ async function refreshAll(parts: Watch) {
     for (const { id, account, suspended } of all)
       await recordWorkspace(tx, { id, account, state: suspended ? "suspended" : "active" });
   });
-  for (const { id, suspended } of all) {
-    if (suspended) continue;
+  const missing = new Set(all.filter(({ suspended }) => !suspended).map(({ id }) => id));
+  for (const id of [...missing]) {
+    if (which !== "all" && !which.has(id)) {
+      missing.delete(id);
+      continue;
+    }
     const failed = { message: "a workspace's schedules could not be read", workspace: id };
     await isolated(log, failed, async () => {
       for (const repository of await github.installation(id).repositories())
         if (repository.archived) await db.write((tx) => forgetSchedules(tx, [repository.id]));
         else await refreshSchedules(parts, id, repository);
+      missing.delete(id);
     });
   }
+  return missing;
 }
 
 /** Reads a repository's schedules anew; asked when its trimo.yml changed, and now and then. */
@@ -76,23 +103,47 @@ export async function refreshSchedules(parts: Parts, workspace: number, reposito
   });
 }
 
-/** Fires each schedule that is due, once. What GitHub refuses for one repository keeps no other waiting. */
-export async function fireDue(parts: Watch) {
-  const { db, clock, log } = parts;
+/**
+ * Fires each schedule that is due, once. What GitHub refuses for one repository keeps no other waiting, and is
+ * tried again for an hour: a firing has had its effect only when it went through.
+ */
+export async function fireDue(parts: Watch, retries: Retries = new Map()) {
+  const { db, clock } = parts;
   const now = clock.now();
   for (const row of await allSchedules(db.read)) {
     if ((await stateOfWorkspace(db.read, row.workspace)) !== "active") continue;
-    for (const source of row.sources) {
-      const { repository, lookedAt } = row;
-      const fired = firedBetween(source.schedule, lookedAt, now);
-      if (fired === null) continue;
-      const failed = { message: "a schedule could not be fired", repository };
-      await isolated(log, { ...failed, schedule: source.schedule }, () =>
-        fire(parts, row, source, fired),
-      );
+    const { repositoryId, lookedAt } = row;
+    const before = retries.get(repositoryId);
+    if (before && now < before.at && before.at - now <= fireAgain.mostMs) continue;
+    if (await fireRow(parts, row, now)) {
+      retries.delete(repositoryId);
+      await db.write((tx) => recordLook(tx, repositoryId, now));
+      continue;
     }
-    await db.write((tx) => recordLook(tx, row.repositoryId, now));
+    const times = (before?.times ?? 0) + 1;
+    retries.set(repositoryId, { times, at: now + backoffMs(clock, times - 1, fireAgain) });
+    // What was missed for longer does not count.
+    if (now - lookedAt > firedMsMax)
+      await db.write((tx) => recordLook(tx, repositoryId, now - firedMsMax));
   }
+}
+
+/** Fires what is due of one repository; false: some of it failed. */
+async function fireRow(parts: Watch, row: ScheduleRow, now: number): Promise<boolean> {
+  let isWhole = true;
+  for (const source of row.sources) {
+    const fired = firedBetween(source.schedule, row.lookedAt, now);
+    if (fired === null) continue;
+    const about = { repository: row.repository, schedule: source.schedule };
+    const failed = { message: "a schedule could not be fired; tried again for an hour", ...about };
+    let isFired = false;
+    await isolated(parts.log, failed, async () => {
+      await fire(parts, row, source, fired);
+      isFired = true;
+    });
+    isWhole &&= isFired;
+  }
+  return isWhole;
 }
 
 async function fire(parts: Watch, row: ScheduleRow, schedule: Schedule, at: number) {
@@ -100,15 +151,14 @@ async function fire(parts: Watch, row: ScheduleRow, schedule: Schedule, at: numb
   const repository = { id: repositoryId, fullName, defaultBranch };
   const { config, mistakes } = await readRepositoryConfig(parts.github, { workspace, repository });
   if (mistakes.length > 0) return;
-  const installation = parts.github.installation(workspace);
-  const found = await installation.search(fullName, schedule.query, foundMax);
-  const which = hashOf(JSON.stringify(schedule)).slice(0, 12);
-  let started = 0;
-  for (const issue of found) {
+  const firing = `schedule:${repositoryId}:${hashOf(JSON.stringify(schedule)).slice(0, 12)}:${at}:`;
+  // Those of a try before this one, which a kill or GitHub cut short, count.
+  let started = await countIntents(parts.db.read, firing);
+  for await (const issue of searched(parts, workspace, fullName, schedule.query)) {
     if (started >= schedule.most) return;
     const source: Source = {
       kind: "schedule",
-      key: `schedule:${repositoryId}:${which}:${at}:${issue.number}`,
+      key: `${firing}${issue.number}`,
       workspace,
       repository,
       thread: issue.number,
@@ -126,5 +176,15 @@ async function fire(parts: Watch, row: ScheduleRow, schedule: Schedule, at: numb
     const target = { issue: { ...issue, open: true, isPull: false } };
     await requestRun(parts, source, { request, target, config });
     started += 1;
+  }
+}
+
+/** The issues that a search finds, page by page: the first may all have had their run. */
+async function* searched(parts: Watch, workspace: number, repository: string, query: string) {
+  const installation = parts.github.installation(workspace);
+  for (let page = 1; page <= pagesMax; page++) {
+    const { issues, more } = await installation.search(repository, query, { page, most: foundMax });
+    yield* issues;
+    if (!more) return;
   }
 }

@@ -36,7 +36,8 @@ export async function promptRefused(turn: Turn, { message: why }: GitHubError) {
 async function keep({ db }: Turn, run: Run, { prompt, handoff, head, notes }: Gathered) {
   const { id, workspace, pipelineId } = run;
   await db.write(async (tx) => {
-    await recordPrompt(tx, id, { composed: prompt, handoff });
+    // Asked for more while this was gathered: a report for that is pending.
+    if (!(await recordPrompt(tx, run, { composed: prompt, handoff }))) return;
     if (head) await recordHead(tx, pipelineId, head);
     const shown = notes.map((note) => oneLine(note, noteMax));
     await logOwn(tx, id, { type: "composed", notes: shown });

@@ -1,4 +1,4 @@
-import { and, desc, eq, gt, gte, inArray, sql } from "drizzle-orm";
+import { and, count, desc, eq, gt, gte, inArray, sql } from "drizzle-orm";
 import type { Reads, Tx } from "./database.ts";
 import { intents } from "./schema.ts";
 
@@ -85,4 +85,15 @@ export async function saidOfRun(
     .orderBy(desc(intents.at))
     .limit(1);
   return row?.saidAt ? { at: row.saidAt, commentId: row.commentId } : null;
+}
+
+/** How many intents have a key that begins like this. */
+export async function countIntents(db: Reads, prefix: string): Promise<number> {
+  const [row] = await db
+    .select({ n: count() })
+    .from(intents)
+    .where(
+      sql`substr(${intents.key}, 1, ${prefix.length}) = ${prefix} and ${intents.key} >= ${prefix}`,
+    );
+  return row?.n ?? 0;
 }

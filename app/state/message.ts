@@ -1,5 +1,5 @@
 import { and, asc, count, eq, gt, max } from "drizzle-orm";
-import { type Message, messageMax, messagesPerRenewalMax } from "../protocol/renew.ts";
+import { type Message, messageMax } from "../protocol/renew.ts";
 import type { Reads, Tx } from "./database.ts";
 import { messages } from "./schema.ts";
 
@@ -29,12 +29,17 @@ export async function addMessage(
   return true;
 }
 
-/** The messages of a run after the one with number `after`, in order, as many as one renewal carries. */
-export async function messagesAfter(tx: Reads, runId: string, after: number): Promise<Message[]> {
+/** The messages of a run after the one with number `after`, in order, at most `limit`. */
+export async function messagesAfter(
+  tx: Reads,
+  runId: string,
+  after: number,
+  limit = messagesMax,
+): Promise<Message[]> {
   return await tx
     .select({ id: messages.id, by: messages.by, text: messages.text })
     .from(messages)
     .where(and(eq(messages.runId, runId), gt(messages.id, after)))
     .orderBy(asc(messages.id))
-    .limit(messagesPerRenewalMax);
+    .limit(limit);
 }

@@ -1,7 +1,8 @@
-import { and, desc, eq, like, ne, or } from "drizzle-orm";
+import { and, desc, eq, isNotNull, like, ne, or, sql } from "drizzle-orm";
 import type { TrimoYml } from "../protocol/trimo-yml.ts";
 import type { Cause } from "./cause.ts";
 import type { Reads, Tx } from "./database.ts";
+import type { FailedCi } from "./failed-ci.ts";
 import { logPipeline, type PipelineFact } from "./pipeline-event.ts";
 import { request } from "./report.ts";
 import { pipelines } from "./schema.ts";
@@ -203,6 +204,22 @@ export async function recordBase(tx: Tx, id: string, baseSha: string) {
 /** The newest commit of its branch that is known on GitHub. */
 export async function recordHead(tx: Tx, id: string, headSha: string) {
   await tx.update(pipelines).set({ headSha }).where(eq(pipelines.id, id));
+}
+
+/** CI failed on its head while a run was under way; null: that is taken up, or nobody's any more. */
+export async function recordFailedCi(tx: Tx, id: string, failedCi: FailedCi | null) {
+  await tx.update(pipelines).set({ failedCi }).where(eq(pipelines.id, id));
+}
+
+/** The open pipelines with CI to be taken up, on which no run is queued or under way. */
+export async function idleWithFailedCi(db: Reads): Promise<Pipeline[]> {
+  const open = sql`select 1 from runs where runs.pipeline_id = ${pipelines.id} and runs.state in ('queued', 'claimed', 'running')`;
+  return await db
+    .select()
+    .from(pipelines)
+    .where(
+      and(isNotNull(pipelines.failedCi), eq(pipelines.state, "open"), sql`not exists (${open})`),
+    );
 }
 
 /** What is known of its pull request on GitHub. */

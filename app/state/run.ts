@@ -1,4 +1,4 @@
-import { and, asc, count, desc, eq, inArray, lt, max } from "drizzle-orm";
+import { and, asc, count, desc, eq, inArray, isNull, like, lt, max } from "drizzle-orm";
 import { promptMax } from "../protocol/job.ts";
 import type { Cause } from "./cause.ts";
 import type { Reads, Tx } from "./database.ts";
@@ -165,15 +165,25 @@ export async function recordComment(
   await tx.update(runs).set(comment).where(eq(runs.id, id));
 }
 
-/** Stores what the agent will be told; from here on the run can be claimed. Wakes the queue. */
+/**
+ * Stores what the agent of `run` will be told; from here on it can be claimed. Wakes the queue. False: it was
+ * asked for more meanwhile, or has moved on, and nothing is stored.
+ */
 export async function recordPrompt(
   tx: Tx,
-  id: string,
+  { id, prompt: asked }: Pick<Run, "id" | "prompt">,
   prompt: Required<Pick<Run, "handoff">> & { composed: string },
-) {
-  await tx.update(runs).set(prompt).where(eq(runs.id, id));
+): Promise<boolean> {
+  const rows = await tx
+    .update(runs)
+    .set(prompt)
+    .where(
+      and(eq(runs.id, id), eq(runs.state, "queued"), eq(runs.prompt, asked), isNull(runs.composed)),
+    )
+    .returning({ id: runs.id });
   tx.wake("queue");
   tx.wake("run", id);
+  return rows.length > 0;
 }
 
 /** Asks a queued run for more than it was asked; its prompt is composed anew. */
@@ -200,6 +210,20 @@ export async function renameRuns(
   { repository, workspace }: Pick<Run, "repository" | "workspace">,
 ) {
   await tx.update(runs).set({ repository, workspace }).where(eq(runs.pipelineId, pipelineId));
+}
+
+/** Queued runs that a daemon has declined are offered to it again. */
+export async function forgetDeclines(tx: Tx, daemonId: string) {
+  const declined = await tx
+    .select({ id: runs.id, declinedBy: runs.declinedBy })
+    .from(runs)
+    .where(and(eq(runs.state, "queued"), like(runs.declinedBy, `%"${daemonId}"%`)));
+  for (const { id, declinedBy } of declined)
+    await tx
+      .update(runs)
+      .set({ declinedBy: declinedBy.filter((one) => one !== daemonId) })
+      .where(eq(runs.id, id));
+  if (declined.length > 0) tx.wake("queue");
 }
 
 /** Ends a run as cancelled; null when it has moved on meanwhile. */

@@ -10,6 +10,7 @@ import {
 import type { Stage } from "../protocol/event.ts";
 import type { FailureCode } from "../protocol/failure.ts";
 import type { Cause } from "./cause.ts";
+import type { FailedCi } from "./failed-ci.ts";
 import type { IntentRequest } from "./intent-request.ts";
 import type { Origin } from "./origin.ts";
 import type { Reply } from "./reply.ts";
@@ -150,6 +151,8 @@ export const pipelines = sqliteTable(
     done: integer("done", { mode: "boolean" }).notNull().default(false),
     /** Whether the branch is deleted when its pull request is merged, as trimo.yml said at the opening. */
     deleteBranch: integer("delete_branch", { mode: "boolean" }).notNull().default(false),
+    /** CI that failed on its head while a run was under way: taken up at that run's end. Null: none did. */
+    failedCi: text("failed_ci", { mode: "json" }).$type<FailedCi>(),
     createdAt: integer("created_at").notNull(),
   },
   (t) => [

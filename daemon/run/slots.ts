@@ -149,9 +149,13 @@ export class Slots implements Listener {
     };
   }
 
-  /** Does what the app wants done with each run we have. */
+  hasRuns(): boolean {
+    return this.#held.size > 0;
+  }
+
+  /** Does what the app wants done with each run we have. What cannot be done now is asked for again. */
   async connected({ verdicts, name }: HelloAnswer) {
-    const { engine, disk, config, log } = this.#parts;
+    const { disk, config, log } = this.#parts;
     const records = new Map<string, { folder: string; record: RunRecord }>();
     for (const { folder, record } of readRecords(disk, config.data))
       if (record) records.set(`${record.job.run}-${record.job.attempt}`, { folder, record });
@@ -168,8 +172,7 @@ export class Slots implements Listener {
       const { folder, record } = known;
       // Nothing has come into the gate yet, so there is nothing to keep.
       if (verdict === "kill" && !hasGate(disk, folder)) {
-        await removeContainerAndVolume(engine, record.job, record.containerId);
-        await removeRunFolder(this.#parts, folder, record.job);
+        await this.#forget(folder, record);
         continue;
       }
       const mode = verdict === "rescue" ? "rescue" : verdict === "kill" ? "keep" : "run";
@@ -177,6 +180,18 @@ export class Slots implements Listener {
       if (verdict !== "continue") started.controls.cancel.abort();
     }
     this.#on.connected(name);
+  }
+
+  /** Removes what is left of a run without work. */
+  async #forget(folder: string, { job, containerId }: RunRecord) {
+    try {
+      await removeContainerAndVolume(this.#parts.engine, job, containerId);
+      await removeRunFolder(this.#parts, folder, job);
+    } catch (error) {
+      // The engine is away: its record stays, and the app is asked about it again.
+      this.#parts.log.warn({ err: error, run: job.run }, "a run's leftovers could not be removed");
+      this.#on.orphan();
+    }
   }
 
   #start(job: Job, before: RunRecord | null, mode: Mode): Held {

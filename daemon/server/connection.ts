@@ -9,6 +9,8 @@ import { type Server, ServerError } from "./client.ts";
 const silenceMsMax = 45_000;
 const lookEveryMs = 5_000;
 const reconnect = { baseMs: 250, mostMs: 15_000 };
+/** How often an app is asked again that refuses a daemon with runs in hand, in milliseconds. */
+const refusedEveryMs = 60_000;
 
 /** The app refuses this daemon for good: its token is wrong, or it speaks another protocol. */
 export class RefusedError extends Error {}
@@ -16,6 +18,8 @@ export class RefusedError extends Error {}
 /** What is told of the app, and tells it who this daemon is. */
 export type Listener = {
   hello(): Hello;
+  /** Whether runs are under way here: they go on, whatever the app says of the daemon. */
+  hasRuns(): boolean;
   /** The app is there, and says what becomes of each run this daemon has. */
   connected(answer: HelloAnswer): Promise<void>;
   heard(message: StreamMessage): void;
@@ -25,9 +29,10 @@ type Parts = { server: Server; listener: Listener; log: Logger };
 
 /**
  * Says hello, hears what the app says of each run, and listens for wake-ups; again with a jittered pause
- * when the connection ends, until `state` stops.
+ * when the connection ends, until `state` stops. An app that refuses it, after an update or on another
+ * database, is asked again each minute while runs are under way: their endpoints may well take them.
  *
- * @throws RefusedError when the app refuses this daemon for good.
+ * @throws RefusedError when the app refuses this daemon, and nothing is under way.
  */
 export async function keepConnection({ server, listener, log }: Parts, state: RunningState) {
   while (state.running) {
@@ -39,8 +44,12 @@ export async function keepConnection({ server, listener, log }: Parts, state: Ru
     } catch (error) {
       if (!state.running) return;
       if (!(error instanceof ServerError)) throw error;
-      if (error.code === "unauthorized" || error.code === "protocol")
-        throw new RefusedError(error.message);
+      if (error.code === "unauthorized" || error.code === "protocol") {
+        if (!listener.hasRuns()) throw new RefusedError(error.message);
+        log.error({ why: error.message }, "the app refuses this daemon; its runs go on meanwhile");
+        await state.sleep(refusedEveryMs);
+        continue;
+      }
       if (state.failures === 0) log.warn({ why: error.message }, "not connected; trying again");
     }
     await state.backOff(reconnect);

@@ -29,6 +29,8 @@ export class GitHubState {
   readonly checks: Check[] = [];
   readonly pulls: PullRequest[] = [];
   readonly deliveries: Delivery[] = [];
+  /** The commits on which CI has failed. */
+  readonly failed: { branch: string; sha: string }[] = [];
   /** When comments and pull requests were written by the app, in milliseconds since 1970. */
   readonly written: number[] = [];
   /** Null: nobody answers. */
@@ -115,7 +117,8 @@ export class GitHubState {
   }
 
   suiteFails(branch: string) {
-    const head_sha = this.branches.get(branch);
+    const head_sha = this.branches.get(branch) ?? "";
+    this.failed.push({ branch, sha: head_sha });
     this.#world.say("CI fails on", branch);
     const app = { id: 99, name: "CI" };
     const check_suite = { head_sha, head_branch: branch, conclusion: "failure", app };

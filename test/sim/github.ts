@@ -108,7 +108,7 @@ function accessOf(_state: GitHubState, world: World) {
   return {
     permission: () => "admin" as const,
     repositories: () => [],
-    search: () => [],
+    search: () => ({ issues: [], more: false }),
     token: () => ({ token: "t", expiresAt: world.now + 3_600_000 }),
   };
 }

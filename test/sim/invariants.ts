@@ -57,7 +57,10 @@ export async function judge(parts: Parts): Promise<number> {
     pipelines: await parts.db.select().from(pipelines),
   };
   for (const run of all.runs) judgeRun(parts, run, pipelineOf(all.pipelines, run));
-  for (const pipeline of all.pipelines) judgePipeline(parts, pipeline);
+  for (const pipeline of all.pipelines) {
+    judgePipeline(parts, pipeline);
+    judgeFailedCi(parts, pipeline, all.runs);
+  }
   await judgeEvents(parts, all.runs);
   await judgeStored(parts);
   await judgeWishes(parts, all);
@@ -112,6 +115,21 @@ function judgePipeline(parts: Parts, pipeline: Pipeline) {
     violate(`#${pipeline.issue} is open, its pull request is closed`);
   if (pull && pipeline.state === "closed" && pull.state !== "closed")
     violate(`#${pipeline.issue} is closed, its pull request is ${pull.state}`);
+}
+
+/** CI that failed on what a run has left, and nobody has built on since, is offered. */
+function judgeFailedCi({ github, violate }: Parts, pipeline: Pipeline, runs: Run[]) {
+  const { branch, headSha, issue } = pipeline;
+  if (pipeline.state !== "open") return;
+  const isRuns = runs.some((run) => run.pipelineId === pipeline.id && run.headSha === headSha);
+  const isLive = runs.some((run) => run.pipelineId === pipeline.id && isOpen(run));
+  for (const { sha } of github.failed.filter((one) => one.branch === branch)) {
+    if (sha !== headSha || sha === pipeline.openingSha || !isRuns || isLive) continue;
+    const words = `failed on ${sha.slice(0, 7)}`;
+    const all = [...github.comments.values()].flat();
+    if (!all.some(({ body }) => body.includes(words)))
+      violate(`CI failed on the head of #${issue}, and nobody was told`);
+  }
 }
 
 /** Each attempt's events are numbered without a gap. */

@@ -197,6 +197,7 @@ const view: fc.Arbitrary<RunView> = fc
       priority: 0,
       done: false,
       deleteBranch: false,
+      failedCi: null,
       createdAt: 1,
     },
     stages: stages.map((stage) => ({ stage, durationMs: 10 })),
