@@ -68,6 +68,7 @@ function connect(parts: Parts, version: string, ended: () => void): Daemon {
   const dead = new Promise<never>((_, reject) => {
     die = reject;
   });
+  // Whoever waits for the daemon's end hears of it.
   dead.catch(() => {});
   let connecting = new RunningState(clock, stop.signal);
   const slots = new Slots(parts, version, {
@@ -79,6 +80,7 @@ function connect(parts: Parts, version: string, ended: () => void): Daemon {
         die(error);
         throw error;
       });
+      // Told above.
       claiming.catch(() => {});
     },
     // A run that was left unsettled needs the app's word: then the connection begins anew.

@@ -5,6 +5,7 @@ import type { Tx } from "../state/database.ts";
 import { heldLease, leasesOf, renew } from "../state/lease.ts";
 import { liftPauses } from "../state/pause.ts";
 import { findRun, forgetDeclines, isOver } from "../state/run.ts";
+import { revive } from "./revive.ts";
 import { isRescuable } from "./speaks-for.ts";
 
 type Verdict = HelloAnswer["verdicts"][number]["verdict"];
@@ -42,5 +43,6 @@ async function judge(tx: Tx, daemon: Daemon, runId: string, attempt: number): Pr
     await renew(tx, runId);
     return lease.cancel ? "cancel" : "continue";
   }
+  if (await revive(tx, { daemon, runId, attempt })) return "continue";
   return run && (await isRescuable(tx, run, { attempt, daemon })) ? "rescue" : "kill";
 }

@@ -17,6 +17,7 @@ import { findPipeline } from "../state/pipeline.ts";
 import type { Wake } from "../state/wake.ts";
 import { welcome } from "./hello.ts";
 import { takeEvents } from "./intake.ts";
+import { revive } from "./revive.ts";
 import { settle } from "./settle.ts";
 import { type Attempt, isRefused, type Refused, speaksFor } from "./speaks-for.ts";
 import { openStream } from "./stream.ts";
@@ -118,10 +119,10 @@ async function renewed({ db }: Parts, of: Attempt, received: number) {
     const { daemon, runId, attempt } = of;
     if (isSeenStale(daemon, tx.now)) await recordSeen(tx, daemon);
     const lease = await heldLease(tx, { runId, attempt, daemonId: daemon.id });
-    if (!lease) return stale;
-    const leaseMs = await renew(tx, lease.runId);
-    const messages = await messagesAfter(tx, lease.runId, received, messagesPerRenewalMax);
-    return { leaseMs, cancel: lease.cancel, messages };
+    const leaseMs = lease ? await renew(tx, runId) : await revive(tx, of);
+    if (leaseMs === null) return stale;
+    const messages = await messagesAfter(tx, runId, received, messagesPerRenewalMax);
+    return { leaseMs, cancel: lease?.cancel ?? false, messages };
   });
 }
 

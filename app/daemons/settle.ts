@@ -9,6 +9,7 @@ import { recordHead } from "../state/pipeline.ts";
 import { requestOnce } from "../state/report.ts";
 import { endCancelled, findRun, isOver, move, type Run, requestPositions } from "../state/run.ts";
 import type { RunState } from "../state/schema.ts";
+import { revive } from "./revive.ts";
 import { type Attempt, isRefused, type Refused, speaksFor } from "./speaks-for.ts";
 
 type Settled = { settled: true };
@@ -16,6 +17,8 @@ type Settled = { settled: true };
 /** Ends an attempt. Asked again after it did, it says so without changing anything. */
 export async function settle(tx: Tx, of: Attempt, end: Settle): Promise<Settled | Refused> {
   const { daemon } = of;
+  // Its daemon was away, and tells the end before it has renewed its lease.
+  await revive(tx, of);
   const run = await speaksFor(tx, of);
   if (isRefused(run)) return (await isSettled(tx, of)) ? { settled: true } : run;
   if (end.lastSeq > run.lastSeq)

@@ -13,7 +13,7 @@ import {
   recordSchedules,
   type ScheduleRow,
 } from "../state/schedule.ts";
-import type { Schedule } from "../state/schema.ts";
+import type { Schedule } from "../state/schedule-source.ts";
 import { recordWorkspace, stateOfWorkspace } from "../state/workspace.ts";
 import { firedBetween } from "../text/times.ts";
 import type { Parts, Source } from "./intent.ts";

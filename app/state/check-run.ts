@@ -36,3 +36,8 @@ export async function recordCheckRun(
 ) {
   await tx.update(checkRuns).set(changes).where(one(runId, sha));
 }
+
+/** The run goes on after all: a completed check run cannot be reopened, so another takes its place. */
+export async function renewCheckRuns(tx: Tx, runId: string) {
+  await tx.delete(checkRuns).where(and(eq(checkRuns.runId, runId), eq(checkRuns.completed, true)));
+}

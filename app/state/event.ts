@@ -18,6 +18,8 @@ const OwnFact = z.discriminatedUnion("type", [
     why: z.enum(["declined", "silent"]),
     detail: z.string(),
   }),
+  /** It was lost, and its daemon is heard of again. */
+  z.object({ type: z.literal("revived"), daemon: z.string() }),
   /** Its prompt was composed; `notes`: what went along and what was left out, in sentences. */
   z.object({ type: z.literal("composed"), notes: z.array(z.string()) }),
   z.object({ type: z.literal("cancel_requested"), cause: Cause }),

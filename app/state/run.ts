@@ -13,6 +13,7 @@ export type Run = typeof runs.$inferSelect;
 //   queued ───┴▶ claimed ──▶ running ──▶ succeeded · failed · cancelled · timed_out · lost
 //     ▲             │
 //     └─────────────┘  only when nothing of it has started
+//                 lost ──▶ running  when its daemon is heard of again, and nothing was built on it
 const moves = {
   queued: ["claimed", "cancelled"],
   claimed: ["running", "queued", "failed", "cancelled", "lost"],
@@ -21,7 +22,7 @@ const moves = {
   failed: [],
   cancelled: [],
   timed_out: [],
-  lost: [],
+  lost: ["running"],
 } satisfies Record<RunState, RunState[]>;
 
 /**
@@ -39,7 +40,7 @@ export const liveStates = ["claimed", "running"] as const satisfies RunState[];
 export const openStates = ["queued", ...liveStates] as const satisfies RunState[];
 
 /** Whether a run in this state has ended. */
-export const isOver = (state: RunState): boolean => moves[state].length === 0;
+export const isOver = (state: RunState): boolean => !openStates.some((open) => open === state);
 
 /** What a new run needs to be told; the rest follows from its pipeline and its place in it. */
 type NewRun = Pick<
@@ -237,6 +238,13 @@ export async function loseRun(tx: Tx, run: Run): Promise<Run | null> {
   const failure = "daemon_lost" as const;
   const fact = { type: "ended" as const, state: "lost" as const, failure, cause: null };
   return await move(tx, run, "lost", { failureCode: failure }, fact);
+}
+
+/** A lost run whose daemon was heard of again goes on; null when it has moved on meanwhile. */
+export async function reviveRun(tx: Tx, run: Run): Promise<Run | null> {
+  const fact = { type: "revived" as const, daemon: run.daemon ?? "" };
+  const revived = { failureCode: null, failureDetail: null, endedAt: null };
+  return await move(tx, run, "running", revived, fact);
 }
 
 /** The run with this id; null: there is none. */

@@ -14,6 +14,7 @@ import type { FailedCi } from "./failed-ci.ts";
 import type { IntentRequest } from "./intent-request.ts";
 import type { Origin } from "./origin.ts";
 import type { Reply } from "./reply.ts";
+import type { Schedule } from "./schedule-source.ts";
 
 // Every time is in milliseconds since 1970. The file named over each table is the only one that writes it.
 
@@ -95,14 +96,6 @@ export const workspaces = sqliteTable("workspaces", {
   /** Suspended: nothing is claimed until the suspension is lifted. */
   state: text("state", { enum: ["active", "suspended", "gone"] }).notNull(),
 });
-
-/** A source of work in trimo.yml that fires at set times. */
-export type Schedule = {
-  schedule: string;
-  query: string;
-  most: number;
-  agent: string | null;
-};
 
 /** schedule.ts: repositories whose trimo.yml has schedules. */
 export const schedules = sqliteTable("schedules", {

@@ -17,6 +17,8 @@ export function sentence(fact: Fact | OwnFact): string {
       return `claimed by ${fact.daemon}, attempt ${fact.attempt}`;
     case "requeued":
       return requeuedWords(fact);
+    case "revived":
+      return `${fact.daemon} is heard of again; it goes on`;
     case "composed":
       return ["prompt composed", ...fact.notes].join(" · ");
     case "cancel_requested":

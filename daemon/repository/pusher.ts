@@ -24,6 +24,8 @@ type PusherParts = {
   /** The newest commit told of, the newest on GitHub (null: the branch is not there), the run's first. */
   at: { told: string; onGitHub: string | null; start: string };
   token: () => Promise<string>;
+  /** Whether nobody else can have the attempt: else nothing is pushed, and it is waited for. */
+  isOurs: () => boolean;
   clock: Clock;
   tell: (fact: Fact) => void;
   signal: AbortSignal;
@@ -36,6 +38,7 @@ type PusherParts = {
 export class Pusher {
   #gate: Gate;
   #token: () => Promise<string>;
+  #isOurs: () => boolean;
   #clock: Clock;
   #tell: (fact: Fact) => void;
   /** The newest commit told of, and the newest on GitHub. */
@@ -46,12 +49,13 @@ export class Pusher {
   #working: Promise<void> = Promise.resolve();
   #signal: AbortSignal;
 
-  constructor({ gate, at, token, clock, tell, signal }: PusherParts) {
+  constructor({ gate, at, token, isOurs, clock, tell, signal }: PusherParts) {
     this.#gate = gate;
     this.#told = at.told;
     this.#start = at.start;
     this.#onGitHub = at.onGitHub;
     this.#token = token;
+    this.#isOurs = isOurs;
     this.#clock = clock;
     this.#tell = tell;
     this.#signal = signal;
@@ -93,6 +97,7 @@ export class Pusher {
   }
 
   async #push(sha: string, branch?: string): Promise<PushResult> {
+    if (!this.#isOurs()) return { unreachable: "The app does not answer: pushes wait for it." };
     try {
       return await this.#gate.push(sha, await this.#token(), branch);
     } catch (error) {
@@ -113,7 +118,9 @@ export class Pusher {
         continue;
       }
       const verdict = await this.#verdict(beside);
-      const again = !verdict.ok && verdict.why === "unreachable" && this.#clock.now() < until;
+      // An app that is silent is waited for: it may have given the run to somebody else.
+      const inTime = this.#clock.now() < until || !this.#isOurs();
+      const again = !verdict.ok && verdict.why === "unreachable" && inTime;
       if (!again || !state.running) return verdict;
       await state.backOff(retry);
     }

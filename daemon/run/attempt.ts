@@ -17,6 +17,7 @@ import type { Builds } from "../images/builds.ts";
 import { redact } from "../redact.ts";
 import type { Repositories } from "../repository/repositories.ts";
 import type { Server } from "../server/client.ts";
+import { Term } from "../server/lease.ts";
 import { Outbox } from "../server/outbox.ts";
 import { tokenKeeper } from "../server/token.ts";
 import { RecordFile, type RunRecord, runFolder } from "./run-record.ts";
@@ -52,6 +53,8 @@ export type Attempt = Readonly<{
   pushToken: () => Promise<string>;
   /** What `gh` in the container speaks to. */
   github: GitHubProxy;
+  /** For how long the attempt is surely this daemon's. */
+  term: Term;
   /** What people say to the run while it works. */
   messages: Messages;
   /** Told of each connection to the web, allowed or not, once. */
@@ -89,6 +92,7 @@ export function openAttempt(
     outbox,
     secrets,
     signals,
+    term: new Term(clock),
     pushToken: tokenKeeper(asking, job, "push"),
     github: createGitHubProxy(apiOf(config.github), job, readToken, comment, clock),
     messages: new Messages(clock, delivered?.type === "message" ? delivered.id : 0, (message) => {

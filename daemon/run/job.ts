@@ -75,10 +75,11 @@ export async function runJob(
 /** Renewing and sending go on beside the work until it is over. */
 function beginLoops(
   { server, clock, log }: Parts,
-  { job, outbox, messages, signals }: Attempt,
+  { job, outbox, messages, signals, term }: Attempt,
   mode: Mode,
   { cancel, renewals }: Controls,
 ): Promise<void>[] {
+  if (mode !== "run") term.lift();
   if (mode === "keep") return [];
   const { run, attempt, leaseMs } = job;
   const onLost = (why: string) => {
@@ -95,6 +96,9 @@ function beginLoops(
   const holder = {
     onCancel: () => cancel.abort(),
     onLost,
+    term,
+    onSilent: () =>
+      log.warn({ run }, "the app is silent; the run goes on, and its pushes wait for the app"),
     received: () => messages.received,
     onMessages: messages.take.bind(messages),
   };
@@ -178,7 +182,7 @@ async function dockerIsBack({ engine, clock }: Parts, { outbox, signals }: Attem
 
 function pusherFor(
   { clock }: Parts,
-  { outbox, pushToken, signals }: Attempt,
+  { outbox, pushToken, term, signals }: Attempt,
   { gate, plan }: Prepared,
 ): Pusher {
   // What the app and GitHub have been told already, by this daemon or the one before.
@@ -186,14 +190,17 @@ function pusherFor(
   const pushed = outbox.events.findLast((event) => event.type === "pushed");
   const told = commit?.type === "commit" ? commit.sha : plan.startSha;
   const onGitHub = pushed?.type === "pushed" ? pushed.sha : plan.branchSha;
-  return new Pusher({
+  const pusher = new Pusher({
     gate,
     at: { told, onGitHub, start: plan.startSha },
     token: pushToken,
+    isOurs: () => term.isGood,
     clock,
     tell: outbox.add.bind(outbox),
     signal: signals.over,
   });
+  term.onRegained(() => pusher.nudge());
+  return pusher;
 }
 
 function watchedOf(

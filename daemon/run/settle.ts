@@ -6,8 +6,6 @@ import { ServerError } from "../server/client.ts";
 import type { Attempt, Parts } from "./attempt.ts";
 import type { Ending } from "./verdict.ts";
 
-/** How long the app is asked to take a run's end, in milliseconds. */
-const settleMsMax = 10 * 60_000;
 const retry = { baseMs: 200, mostMs: 10_000 };
 
 /** What is told of the branch beside the end; see `Settle`. */
@@ -42,7 +40,6 @@ export async function settle(
 ) {
   const { over } = signals;
   await outbox.delivered(over);
-  const until = clock.now() + settleMsMax;
   const state = new RunningState(clock, over);
   while (state.running) {
     try {
@@ -51,7 +48,7 @@ export async function settle(
       return;
     } catch (error) {
       if (!state.running) return;
-      if (!(error instanceof ServerError) || !error.passing || clock.now() > until) {
+      if (!(error instanceof ServerError) || !error.passing) {
         log.error({ err: error, run: job.run }, "the app did not take the run's end");
         return;
       }

@@ -42,7 +42,7 @@ type Saved = {
   end: Settle | null;
 };
 /** A run in hand. */
-type Held = { cancelled: boolean; lost: boolean; goodUntil: number };
+type Held = { cancelled: boolean; lost: boolean; hasStarted: boolean; goodUntil: number };
 
 /** A machine, running; `kill` and `start` are its power. */
 export function createMachine(parts: Parts, name: string, token: string) {
@@ -172,7 +172,8 @@ class Life {
   async #work(saved: Saved, mode: "run" | "rescue") {
     const { job } = saved;
     const { watch, name, disk, world } = this.#parts;
-    const held = { cancelled: false, lost: false, goodUntil: world.now + job.leaseMs };
+    const goodUntil = world.now + job.leaseMs;
+    const held = { cancelled: false, lost: false, hasStarted: false, goodUntil };
     this.#held.set(job.run, held);
     if (mode === "run") {
       watch.begins(name, job);
@@ -208,6 +209,8 @@ class Life {
     const { job } = saved;
     while (saved.done < saved.commits && !held.cancelled && !held.lost && this.process.alive) {
       await this.process.clock.sleep(between(this.#chance, 2_000, 15_000), this.#signal);
+      while (this.process.alive && !held.lost && !this.#isOurs(held))
+        await this.process.clock.sleep(1_000, this.#signal);
       if (!this.process.alive || held.lost || held.cancelled) return;
       await watch.pushes(name, job);
       const sha = github.nextSha();
@@ -222,6 +225,10 @@ class Life {
     }
   }
 
+  #isOurs({ goodUntil }: Held): boolean {
+    return this.#parts.world.now < goodUntil - stopBeforeMs;
+  }
+
   async #keepLease({ job, end }: Saved, held: Held) {
     while (this.process.alive && this.#held.get(job.run) === held && !held.lost && !end) {
       await this.process.clock.sleep(renewEveryMs, this.#signal);
@@ -233,12 +240,14 @@ class Life {
         if (answer.status === 200) {
           const { leaseMs, cancel } = answer.body as { leaseMs: number; cancel: boolean };
           held.goodUntil = asked + leaseMs;
+          held.hasStarted ||= leaseMs > job.leaseMs;
           held.cancelled ||= cancel;
         } else if (answer.status < 500) held.lost = true;
       } catch {
         // Its lease may last longer than the network is away.
       }
-      if (this.#parts.world.now > held.goodUntil - stopBeforeMs) held.lost = true;
+      // One that has started works on, and holds its pushes.
+      if (!this.#isOurs(held) && !held.hasStarted) held.lost = true;
     }
   }
 

@@ -43,6 +43,9 @@ export type Story = {
 export const machineNames = ["m1", "m2"];
 
 const stormMs = 200_000;
+/** In some stories a machine has no network for longer than its leases. */
+const longPart = 0.08;
+const longCutMs = 1_200_000;
 const runLabel = "trimo";
 const holdLabel = "trimo:hold";
 const nowLabel = "trimo:now";
@@ -54,8 +57,13 @@ export function storyOf(seed: number): Story {
   const items: Item[] = [];
   for (let issue = 1; issue <= issues; issue++) items.push(...peopleAt(issue, chance));
   items.push(...faults(chance));
+  const isLong = chance() < longPart;
+  if (isLong) {
+    const machine = machineNames[Math.floor(chance() * machineNames.length)] ?? "";
+    items.push({ at: between(chance, 1_000, stormMs), fault: "cut", machine, ms: longCutMs });
+  }
   items.sort((a, b) => a.at - b.at);
-  return { seed, issues, calmAt: stormMs, items };
+  return { seed, issues, calmAt: isLong ? stormMs + longCutMs : stormMs, items };
 }
 
 function peopleAt(issue: number, chance: () => number): Item[] {

@@ -5,7 +5,9 @@ import { createClient } from "@libsql/client/sqlite3";
 import { eq, sql } from "drizzle-orm";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { welcome } from "../../../app/daemons/hello.ts";
 import { takeEvents } from "../../../app/daemons/intake.ts";
+import { revive } from "../../../app/daemons/revive.ts";
 import { settle } from "../../../app/daemons/settle.ts";
 import { isRefused } from "../../../app/daemons/speaks-for.ts";
 import { claimNext } from "../../../app/dispatch/claim.ts";
@@ -18,6 +20,8 @@ import { type Clock, systemClock } from "../../../app/protocol/clock.ts";
 import type { Event } from "../../../app/protocol/event.ts";
 import { RunningState } from "../../../app/protocol/running-state.ts";
 import type { Settle } from "../../../app/protocol/settle.ts";
+import { protocolVersion } from "../../../app/protocol/version.ts";
+import { checkRunsOf, markCheckTried, recordCheckRun } from "../../../app/state/check-run.ts";
 import type { Daemon } from "../../../app/state/daemon.ts";
 import { type Database, openDatabase } from "../../../app/state/database.ts";
 import { randomIds } from "../../../app/state/identity.ts";
@@ -70,6 +74,16 @@ async function daemon(name: string, more: Partial<Daemon> = {}): Promise<Daemon>
   if (!found) throw new Error("not stored");
   return found;
 }
+/** How a daemon with nothing in hand says hello. */
+const greeting = {
+  protocol: protocolVersion,
+  version: "0",
+  slots: 2,
+  repositories: ["*"],
+  agents: ["hello"],
+  start: "",
+  held: [],
+};
 /** A pipeline whose branch is not made yet. */
 async function branchless(issue: number, repository = "acme/app") {
   return await db.write(async (tx) => {
@@ -205,6 +219,50 @@ test("a lease that ends after the run has started loses it: it is never run a se
   await endExpiredLeases(expireParts());
   expect(await findRun(db.read, id)).toMatchObject({ state: "lost", failureCode: "daemon_lost" });
   expect(await claim(a)).toBeNull();
+});
+
+test("a lost run goes on when its daemon is heard of again, with a check of its own", async () => {
+  const a = await daemon("a");
+  const { id, pipelineId } = await run((await pipeline(1)).id);
+  await claim(a);
+  await send(a, id, 1, [started]);
+  now += startedLeaseMs + 1;
+  await endExpiredLeases(expireParts());
+  expect((await findRun(db.read, id))?.state).toBe("lost");
+  await db.write((tx) => markCheckTried(tx, id, "c".repeat(40)));
+  const completed = { remoteId: 7, completed: true, written: "" };
+  await db.write((tx) => recordCheckRun(tx, id, "c".repeat(40), completed));
+  const of = { daemon: a, runId: id, attempt: 1 };
+  expect(await db.write((tx) => revive(tx, of))).toBe(startedLeaseMs);
+  expect(await findRun(db.read, id)).toMatchObject({
+    state: "running",
+    failureCode: null,
+    endedAt: null,
+  });
+  expect(await checkRunsOf(db.read, id)).toEqual([]);
+  // And is told so at the connection that comes next.
+  now += startedLeaseMs + 1;
+  await endExpiredLeases(expireParts());
+  const hello = { ...greeting, held: [{ run: id, attempt: 1 }] };
+  const answer = await db.write((tx) => welcome(tx, a, hello));
+  expect(answer.verdicts).toEqual([{ run: id, attempt: 1, verdict: "continue" }]);
+  // Not when the pipeline has gone on without it.
+  now += startedLeaseMs + 1;
+  await endExpiredLeases(expireParts());
+  await run(pipelineId);
+  const b = await daemon("b");
+  expect((await claim(b))?.number).toBe(2);
+  expect(await db.write((tx) => revive(tx, of))).toBeNull();
+  expect((await findRun(db.read, id))?.state).toBe("lost");
+});
+
+test("what a daemon's last start had and its new one has not goes back to the queue at once", async () => {
+  const a = await daemon("a");
+  const { id } = await run((await pipeline(1)).id);
+  await claim(a);
+  await db.write((tx) => welcome(tx, a, { ...greeting, start: "another" }));
+  expect(await findRun(db.read, id)).toMatchObject({ state: "queued", daemon: null });
+  expect((await claim(a))?.attempt).toBe(2);
 });
 
 test("a renewed lease holds, and only for its attempt and its daemon", async () => {

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { systemClock } from "../../../app/protocol/clock.ts";
 import { RunningState } from "../../../app/protocol/running-state.ts";
 import { type Server, ServerError } from "../../../daemon/server/client.ts";
-import { keepLease } from "../../../daemon/server/lease.ts";
+import { keepLease, Term } from "../../../daemon/server/lease.ts";
 
 const leaseMs = 120_000;
 type Answer = { leaseMs: number; cancel: boolean; messages: { id: number }[] } | ServerError;
@@ -55,17 +55,20 @@ function keep(...answers: Answer[]) {
     },
   } as unknown as Server;
   const state = new RunningState(clock);
+  const term = new Term(clock);
   const holder = {
     onCancel: () => heard.push("cancel"),
     onLost: (why: string) => {
       heard.push(`lost at ${clock.now() / 1_000}: ${why}`);
       state.stop();
     },
+    term,
+    onSilent: () => heard.push(`silent at ${clock.now() / 1_000}`),
     received: () => 0,
     onMessages: (messages: { id: number }[]) => heard.push(`messages ${messages.map((m) => m.id)}`),
   };
   const kept = keepLease(server, { runId: "r", attempt: 1, leaseMs }, holder, state);
-  return { asked, heard, state, forward, kept };
+  return { asked, heard, state, forward, kept, term };
 }
 
 const away = new ServerError("unreachable", "away");
@@ -131,4 +134,35 @@ test("a long lease is renewed as often, and outlasts an app that is away for ten
   const [last = 0, before = 0] = asked.toReversed();
   expect(last - before).toBe(20_000);
   state.stop();
+});
+
+test("a run that has started outlasts an app that is silent for an hour: nothing is lost, and its term ends meanwhile", async () => {
+  const long = { ...good, leaseMs: 900_000 };
+  const { heard, forward, state, term } = keep(long, ...Array(722).fill(away), long);
+  const regained: string[] = [];
+  term.onRegained(() => regained.push("regained"));
+  await forward(30_000);
+  expect(term.isGood).toBe(true);
+  await forward(3_500_000);
+  expect(heard).toEqual(["silent at 890"]);
+  expect(term.isGood).toBe(false);
+  await forward(200_000);
+  expect(term.isGood).toBe(true);
+  expect(regained).toEqual(["regained"]);
+  state.stop();
+});
+
+test("a term is not good while the clock stands before it began, or after half a minute before its end", () => {
+  let now = 1_000_000;
+  const term = new Term({ ...systemClock, now: () => now });
+  expect(term.isGood).toBe(false);
+  term.extend(now, now + 120_000);
+  expect(term.isGood).toBe(true);
+  // A machine that slept: no timer has fired, and the clock has moved.
+  now += 90_000;
+  expect(term.isGood).toBe(false);
+  now -= 600_000;
+  expect(term.isGood).toBe(false);
+  term.lift();
+  expect(term.isGood).toBe(true);
 });
