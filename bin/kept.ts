@@ -1,16 +1,54 @@
-import { dataFolder } from "../daemon/config.ts";
+import { pino } from "pino";
+import { dataFolder, type Options, readConfig, SettingsError } from "../daemon/config.ts";
 import { fileDisk } from "../daemon/disk.ts";
 import { baseImage } from "../daemon/images/base.ts";
+import { GitRepositories } from "../daemon/repository/git-repositories.ts";
 import { type Kept, readKept } from "../daemon/run/kept.ts";
+import { pushKept } from "../daemon/run/push-kept.ts";
+import { connectServer } from "../daemon/server/client.ts";
 
-type Flags = { data?: string; json?: boolean };
+type Flags = Options & { json?: boolean; push?: boolean };
 
-/** `trimo kept`: what runs left on this machine that is nowhere else, and how to get it. */
-export function runKept(flags: Flags) {
+/** `trimo kept`: what runs left on this machine that is nowhere else, and how to get it; `--push` pushes it. */
+export async function runKept(flags: Flags) {
+  if (flags.push) return await push(flags);
   const all = readKept({ disk: fileDisk, config: { data: dataFolder(flags.data, process.env) } });
   if (flags.json) return print(JSON.stringify(all));
   if (all.length === 0) return print("No run has left anything here that GitHub does not have.");
   for (const kept of all) for (const line of linesOf(kept)) print(line);
+}
+
+/** Pushes kept commits now; the daemon does so each hour. */
+async function push(flags: Flags) {
+  const config = readSettings(flags);
+  const tried = await pushKept(
+    {
+      disk: fileDisk,
+      config,
+      repositories: new GitRepositories(config.data, config.github),
+      server: connectServer(config.server, config.token),
+      log: pino({ level: "silent" }),
+    },
+    new AbortController().signal,
+  );
+  if (flags.json) print(JSON.stringify(tried));
+  else if (tried.length === 0) print("No commits are kept here.");
+  for (const { kept, beside, ...result } of flags.json ? [] : tried) {
+    const where = `${kept.repository} · run ${kept.number}`;
+    print(result.ok ? `✔ ${where}: pushed to ${beside}` : `✖ ${where}: ${result.why}`);
+  }
+  if (tried.some(({ ok }) => !ok)) process.exitCode = 1;
+}
+
+/** Ends the process with every problem of the settings at once. */
+function readSettings(flags: Flags) {
+  try {
+    return readConfig(flags, process.env);
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    for (const problem of error.problems) process.stderr.write(`✖ ${problem}\n`);
+    process.exit(78);
+  }
 }
 
 function linesOf({ number, repository, branch, title, since, commits, volume }: Kept): string[] {

@@ -39,13 +39,21 @@ program
   );
 
 program
+  .command("backup")
+  .description("copies the app's database to a new file, while the app is at work")
+  .argument("<file>")
+  .action(async (file: string) => await (await import("./backup.ts")).runBackup(file));
+
+program
   .command("kept")
   .description("lists what runs left on this machine that is nowhere else, and how to get it")
+  .option("--push", "pushes kept commits now; a running daemon does so each hour")
+  .option("--config <file>", "daemon.yml, for --push")
+  .option("--server <url>", "the app, for --push")
+  .option("--token-file <file>", "holds the token that `trimo enroll` printed, for --push")
   .option("--data <dir>", "the daemon's --data")
   .option("--json", "as JSON")
-  .action(async (options: { data?: string; json?: boolean }) =>
-    (await import("./kept.ts")).runKept(options),
-  );
+  .action(async (options) => await (await import("./kept.ts")).runKept(options));
 
 program
   .command("doctor")

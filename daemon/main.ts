@@ -11,6 +11,7 @@ import { openPool } from "./gateway/model/model.ts";
 import { Builds } from "./images/builds.ts";
 import { GitRepositories } from "./repository/git-repositories.ts";
 import type { Parts } from "./run/attempt.ts";
+import { pushKeptLoop } from "./run/push-kept.ts";
 import { Slots } from "./run/slots.ts";
 import { connectServer } from "./server/client.ts";
 import { keepConnection } from "./server/connection.ts";
@@ -96,9 +97,10 @@ function connect(parts: Parts, version: string, ended: () => void): Daemon {
   };
   const connection = keepConnected();
   const sweeping = sweepLoop(parts, new RunningState(clock, stop.signal));
+  const pushing = pushKeptLoop(parts, new RunningState(clock, stop.signal));
   const finish = async () => {
     stop.abort();
-    await Promise.allSettled([connection, sweeping, claiming]);
+    await Promise.allSettled([connection, sweeping, pushing, claiming]);
     ended();
   };
   return {

@@ -55,6 +55,7 @@ async function apply(tx: Tx, run: Run, event: Event): Promise<Run> {
     case "say":
     case "plan":
     case "session":
+    case "kept":
     case "message":
     case "service":
       return await noted(tx, run, {});

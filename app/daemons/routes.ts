@@ -19,7 +19,7 @@ import { welcome } from "./hello.ts";
 import { takeEvents } from "./intake.ts";
 import { revive } from "./revive.ts";
 import { settle } from "./settle.ts";
-import { type Attempt, isRefused, type Refused, speaksFor } from "./speaks-for.ts";
+import { type Attempt, isRefused, mayPush, type Refused } from "./speaks-for.ts";
 import { openStream } from "./stream.ts";
 
 const bodyBytesMax = 8 * 1024 * 1024;
@@ -97,7 +97,7 @@ function runEndpoints(routes: Hono<Env>, parts: Parts) {
     const request = await read(c, up.token);
     if (request instanceof Response) return request;
     const found = await db.write(async (tx) => {
-      const run = await speaksFor(tx, attemptOf(c, request.attempt));
+      const run = await mayPush(tx, attemptOf(c, request.attempt), request.purpose);
       return isRefused(run) ? run : await findPipeline(tx, run.pipelineId);
     });
     if (!found || isRefused(found)) return respond(c, found ?? stale);

@@ -1,5 +1,7 @@
+import type { TokenPurpose } from "../protocol/token.ts";
 import type { Daemon } from "../state/daemon.ts";
 import type { Tx } from "../state/database.ts";
+import { hadAttempt } from "../state/event.ts";
 import { heldLease } from "../state/lease.ts";
 import { findRun, type Run, runsOf } from "../state/run.ts";
 
@@ -37,4 +39,17 @@ export async function isRescuable(
   if (!mine || (run.state !== "lost" && run.state !== "cancelled")) return false;
   const all = await runsOf(tx, run.pipelineId);
   return all.every((other) => other.number <= run.number || other.attempt === 0);
+}
+
+/**
+ * As `speaksFor`; besides, whoever once had an attempt may push what it has kept of it, beside the branch,
+ * when the run is over or somebody else's.
+ */
+export async function mayPush(tx: Tx, of: Attempt, purpose: TokenPurpose): Promise<Run | Refused> {
+  const run = await speaksFor(tx, of);
+  if (!isRefused(run) || run.code === "unknown" || purpose !== "push") return run;
+  const { daemon, runId, attempt } = of;
+  return (await hadAttempt(tx, runId, { daemon: daemon.name, attempt }))
+    ? ((await findRun(tx, runId)) ?? run)
+    : run;
 }

@@ -156,6 +156,13 @@ export const Event = z.discriminatedUnion("type", [
     /** Why it is not its session, as a piece of a sentence; empty when it is. */
     why: z.string().max(300),
   }),
+  /** What of its work is nowhere but on the machine: commits that GitHub did not take, a volume not saved. */
+  z.strictObject({
+    ...numbered,
+    type: z.literal("kept"),
+    commits: z.boolean(),
+    volume: z.boolean(),
+  }),
   /** A message that reached the agent. */
   z.strictObject({
     ...numbered,

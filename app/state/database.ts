@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, statSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Client, createClient } from "@libsql/client/sqlite3";
@@ -61,6 +61,8 @@ type DatabaseParts = {
 /** How long a write waits for another process's lock. */
 const busyRetriesMax = 60;
 const busyPauseMs = 25;
+/** How long a backup waits for one, in milliseconds. */
+const backupBusyMs = 10_000;
 
 /**
  * Opens the database and applies the migrations it lacks. Creates the file's folder where it is missing.
@@ -102,6 +104,24 @@ export async function openDatabase(parts: DatabaseParts): Promise<Database> {
       reader.close();
     },
   };
+}
+
+/**
+ * Copies the database at `url` (`file:PATH`) to a new file, whole and as of one moment, while the app may be at
+ * work; what the file has is on disk then.
+ *
+ * @throws the engine's error when the database cannot be read or the file exists already.
+ */
+export async function backUp(url: string, path: string) {
+  const client = createClient({ url, concurrency: 1, timeout: backupBusyMs });
+  try {
+    await client.execute({ sql: "VACUUM INTO ?", args: [path] });
+  } finally {
+    client.close();
+  }
+  const copy = openSync(path, "r+");
+  fsyncSync(copy);
+  closeSync(copy);
 }
 
 /** One transaction with its time and ids, and its wakes after it. */

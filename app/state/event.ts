@@ -58,6 +58,19 @@ export async function logDaemon(tx: Tx, runId: string, attempt: number, facts: E
   await tx.insert(events).values(rows);
 }
 
+/** Whether a daemon, by its name, has claimed this attempt once. */
+export async function hadAttempt(
+  tx: Reads,
+  runId: string,
+  { daemon, attempt }: { daemon: string; attempt: number },
+): Promise<boolean> {
+  const rows = await tx
+    .select({ data: events.data })
+    .from(events)
+    .where(and(eq(events.runId, runId), eq(events.attempt, 0), eq(events.type, "claimed")));
+  return rows.some(({ data }) => data.daemon === daemon && data.attempt === attempt);
+}
+
 /** A run's newest facts, oldest first, at most `limit`. */
 export async function newestFacts(db: Reads, runId: string, limit: number): Promise<LoggedFact[]> {
   const rows = await db

@@ -166,7 +166,8 @@ function noteLines(view: RunView): string[] {
 }
 
 /** That the work made so far is kept. */
-function safeWords({ commits, pipeline }: RunView): string {
+function safeWords({ commits, pipeline, kept }: RunView): string {
+  if (kept?.commits) return "Its commits are kept on the machine.";
   if (commits.length === 0) return "Nothing had been committed.";
   const made = `The ${count(commits.length, "commit")} made before`;
   return `${made} ${commits.length === 1 ? "is" : "are"} safe on ${code(pipeline.branch)}.`;

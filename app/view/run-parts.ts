@@ -1,6 +1,6 @@
 import { code, endOf, fenced, plain } from "../text/markdown.ts";
 import type { RunView } from "./run-view.ts";
-import { driftWords, sessionWords } from "./sentence.ts";
+import { driftWords, keptWords, sessionWords } from "./sentence.ts";
 import { count, duration } from "./units.ts";
 
 // Parts of a run in Markdown that its comment, its check run and its pull request share.
@@ -37,8 +37,13 @@ export function planLines({ plan }: RunView): string[] {
 }
 
 /** What went with the prompt, what the agent knows, and how the base has moved on: a sentence each. */
-export function noteSentences({ notes, drift, pipeline, session }: RunView): string[] {
+export function noteSentences({ run, notes, drift, pipeline, session, kept }: RunView): string[] {
   const all = notes.map((note) => plain(note, 300));
+  if (kept) {
+    const goesOn = kept.commits ? " Trimo tries to push the commits each hour." : "";
+    const where = `${keptWords(kept)}: \`trimo kept\` on ${code(run.daemon ?? "its machine")} shows how to get it.`;
+    all.push(`Kept on the machine, ${where}${goesOn}`);
+  }
   if (session) all.push(plain(sessionWords(session), 400));
   if (!drift || drift.behind === 0) return all;
   const more = `${code(pipeline.baseBranch)} has ${count(drift.behind, "more commit")}`;

@@ -31,6 +31,8 @@ export type RunView = {
   plan: { text: string; done: boolean }[] | null;
   /** What the agent knows of the runs before; null: there were none. */
   session: SessionFrom | null;
+  /** What of its work is nowhere but on its machine; null: nothing. */
+  kept: Omit<FactOf<"kept">, "type"> | null;
   /** The hosts it tried to reach beside its model, each once. */
   connections: Omit<FactOf<"egress">, "type">[];
   /** Tokens and cost so far; null where the agent does not tell. */
@@ -68,6 +70,7 @@ export async function viewRun(db: Reads, runId: string, now: number): Promise<Ru
     drift: of("base").at(-1) ?? null,
     plan: of("plan").at(-1)?.items ?? null,
     session: of("session").at(-1) ?? null,
+    kept: of("kept").at(-1) ?? null,
     connections: of("egress"),
     usage: of("usage").at(-1) ?? null,
     notes: facts.flatMap(({ fact }) => (fact.type === "composed" ? fact.notes : [])),

@@ -85,11 +85,22 @@ function daemonSentence(fact: Fact): string {
       return modelWords(fact);
     case "session":
       return sessionWords(fact);
+    case "kept":
+      return `kept on the machine: ${keptWords(fact)}`;
     case "message":
       return `${fact.by} told the agent: ${fact.text}`;
     case "output":
       return `${count(fact.lines, "line")} of output so far, ${count(fact.bytes, "byte")}`;
   }
+}
+
+/** What of a run's work is nowhere but on its machine, as a piece of a sentence. */
+export function keptWords({
+  commits,
+  volume,
+}: Pick<Extract<Fact, { type: "kept" }>, "commits" | "volume">): string {
+  if (commits && volume) return "its commits and uncommitted work";
+  return commits ? "its commits" : "its uncommitted work";
 }
 
 function startedWords(fact: Extract<Fact, { type: "started" }>): string {

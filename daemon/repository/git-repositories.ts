@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { trimoYmlPath } from "../../app/protocol/trimo-yml.ts";
 import { makeGate, openGate } from "./gate.ts";
@@ -10,6 +10,7 @@ import type {
   FetchRequest,
   Gate,
   GateRequest,
+  KeptCommits,
   Known,
   Repositories,
 } from "./repositories.ts";
@@ -119,6 +120,33 @@ export class GitRepositories implements Repositories {
     return openGate(this.#named(request));
   }
 
+  async pushKept({ repository, branch, path, beside }: KeptCommits, token: string) {
+    if (!path.endsWith(".bundle"))
+      return await pushBranch(this.openGate({ folder: path, repository, branch }), token, beside);
+    const folder = `${path}.push`;
+    const git = gitIn(folder, token);
+    try {
+      await rm(folder, { recursive: true, force: true });
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await git(["init", "--quiet", "--bare", folder]);
+      const mirror = this.#mirror(repository);
+      if (existsSync(join(mirror, "HEAD")))
+        await writeFile(join(folder, "objects/info/alternates"), `${join(mirror, "objects")}\n`);
+      // What the bundle leans on; GitHub has it, the mirror may be gone.
+      const url = this.#url(repository);
+      const wanted = [
+        "+HEAD:refs/trimo/default",
+        `+refs/heads/${branch}*:refs/trimo/of/${branch}*`,
+      ];
+      await git(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", url, ...wanted]);
+      const ref = `refs/heads/${branch}`;
+      await git(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", path, `${ref}:${ref}`]);
+      return await pushBranch(openGate({ folder, branch, url }), token, beside);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
   #named({ folder, repository, branch }: GateRequest) {
     return { folder, branch, url: this.#url(repository) };
   }
@@ -131,6 +159,9 @@ export class GitRepositories implements Repositories {
     return join(this.#data, "mirrors", `${repository.toLowerCase()}.git`);
   }
 }
+
+const pushBranch = async (gate: Gate, token: string, beside: string) =>
+  await gate.push(await gate.head(), token, beside);
 
 function stopped(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {

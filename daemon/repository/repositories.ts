@@ -33,6 +33,9 @@ export type GateRequest = {
   branch: string;
 };
 
+/** Commits of a run that were kept: a git bundle at `path`, or a whole gate. `beside`: where they go. */
+export type KeptCommits = { repository: string; branch: string; path: string; beside: string };
+
 export type PushResult = "pushed" | "moved" | { refused: string } | { unreachable: string };
 
 /**
@@ -68,4 +71,6 @@ export interface Repositories {
   makeGate(request: GateRequest, mirror: string, sha: string): Promise<Gate>;
   /** Opens a gate that was made before. */
   openGate(request: GateRequest): Gate;
+  /** Pushes what was kept of a run, to a branch beside its own. */
+  pushKept(kept: KeptCommits, token: string): Promise<PushResult>;
 }

@@ -271,6 +271,8 @@ async function conclude(
     isScript: plan.settings.adapter === "script",
     volumeKept: record.current.keepVolume,
   });
+  const { keep, keepVolume } = record.current;
+  if (keep || keepVolume) outbox.add({ type: "kept", commits: keep, volume: keepVolume });
   const usedUp = problem?.code === "quota_reached";
   const quota = usedUp ? quotaOf(parts.config, plan, problem.resetAt) : null;
   return closeWith(attempt, ending, { head: push.ok ? push.head : null, changed, quota });

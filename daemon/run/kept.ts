@@ -58,6 +58,14 @@ export function readKept({ disk, config }: Keeper): Kept[] {
   return rows.toSorted((a, b) => a.since - b.since);
 }
 
+/** Forgets kept commits, which GitHub has by now, and removes what kept them. */
+export async function forgetCommits(keeper: Keeper, kept: Kept) {
+  // First the word of them: a kill in between leaves a file too many, never a word without one.
+  if (kept.volume) recordKept(keeper, { ...kept, commits: null });
+  else await keeper.disk.remove(aboutPath(keeper.config.data, kept));
+  if (kept.commits) await keeper.disk.remove(kept.commits);
+}
+
 /** Forgets a kept volume, whose removal is the caller's; kept commits are never forgotten here. */
 export async function forgetVolume(keeper: Keeper, kept: Kept) {
   if (kept.commits) return recordKept(keeper, { ...kept, volume: null });

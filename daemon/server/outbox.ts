@@ -38,6 +38,7 @@ const factsMax: Partial<Record<Fact["type"], number>> = {
   model: 1_500,
   session: 10,
   message: 100,
+  kept: 10,
   stage: 100,
   receipt: 100,
 };

@@ -5,7 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
+import { recordWorkspace, stateOfWorkspace } from "../../app/state/workspace.ts";
 import { openConformance } from "../support/github/conformance.ts";
+import { openStore } from "../support/store.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "trimo-settings-"));
@@ -43,11 +45,34 @@ describe("the app's settings", () => {
     ["TRIMO_PUBLIC_URL", "trimo.example.com", "URL"],
     ["TRIMO_DATABASE_URL", "postgres://x", "URL"],
     ["TRIMO_WRITES_PER_MINUTE", "0", "1 to 6000"],
+    ["TRIMO_PATIENCE_MINUTES", "never", "above 0"],
     ["LOG_LEVEL", "loud", "one of"],
   ])("%s=%s is refused", (name, value, words) => {
     const { status, stderr } = trimo(["app"], { ...good, [name]: value });
     expect(status).toBe(78);
     expect(stderr).toMatch(new RegExp(`^✖ ${name} .*${words}`, "m"));
+  });
+});
+
+describe("a backup", () => {
+  test("is a whole copy of a database at work; a file that is there, and a database that is not, are refused", async () => {
+    const data = join(folder, "backup");
+    const db = await openStore(join(data, "app.db"));
+    await db.write((tx) => recordWorkspace(tx, { id: 7, account: "acme", state: "suspended" }));
+    const copy = join(data, "copies/one.db");
+    const made = trimo(["backup", copy], { TRIMO_DATA: data });
+    expect(made).toMatchObject({ status: 0, stderr: "", stdout: expect.stringContaining("✔") });
+    await db.write((tx) => recordWorkspace(tx, { id: 7, account: "acme", state: "active" }));
+    const restored = await openStore(copy);
+    expect(await stateOfWorkspace(restored.read, 7)).toBe("suspended");
+    restored.close();
+    db.close();
+    const again = trimo(["backup", copy], { TRIMO_DATA: data });
+    expect([again.status, again.stderr]).toEqual([1, expect.stringContaining("exists already")]);
+    const missing = trimo(["backup", `${copy}2`], { TRIMO_DATA: join(folder, "none") });
+    expect(missing.stderr).toContain("There is no database at");
+    const remote = { TRIMO_DATABASE_URL: "libsql://x.example" };
+    expect(trimo(["backup", `${copy}2`], remote).stderr).toContain("back it up where it is");
   });
 });
 

@@ -9,7 +9,7 @@ import { welcome } from "../../../app/daemons/hello.ts";
 import { takeEvents } from "../../../app/daemons/intake.ts";
 import { revive } from "../../../app/daemons/revive.ts";
 import { settle } from "../../../app/daemons/settle.ts";
-import { isRefused } from "../../../app/daemons/speaks-for.ts";
+import { isRefused, mayPush } from "../../../app/daemons/speaks-for.ts";
 import { claimNext } from "../../../app/dispatch/claim.ts";
 import { endExpiredLeases, expire } from "../../../app/dispatch/expire.ts";
 import { positionOf } from "../../../app/dispatch/position.ts";
@@ -256,6 +256,26 @@ test("a lost run goes on when its daemon is heard of again, with a check of its 
   expect((await findRun(db.read, id))?.state).toBe("lost");
 });
 
+test("whoever had an attempt once may push what it has kept of it, and nobody else", async () => {
+  const [a, b] = [await daemon("a"), await daemon("b")];
+  const { id } = await run((await pipeline(1)).id);
+  await claim(a);
+  now += claimedLeaseMs + 1;
+  await endExpiredLeases(expireParts());
+  expect((await claim(b))?.attempt).toBe(2);
+  const of = (who: Daemon, attempt: number) => ({ daemon: who, runId: id, attempt });
+  const pushes = (who: Daemon, attempt: number) =>
+    db.write(async (tx) => !isRefused(await mayPush(tx, of(who, attempt), "push")));
+  expect([await pushes(a, 1), await pushes(b, 2)]).toEqual([true, true]);
+  expect([await pushes(a, 2), await pushes(b, 1), await pushes(a, 3)]).toEqual([
+    false,
+    false,
+    false,
+  ]);
+  // What is said in the repository is for those who are at work.
+  expect(await db.write((tx) => mayPush(tx, of(a, 1), "read"))).toMatchObject({ code: "stale" });
+});
+
 test("what a daemon's last start had and its new one has not goes back to the queue at once", async () => {
   const a = await daemon("a");
   const { id } = await run((await pipeline(1)).id);
@@ -363,6 +383,44 @@ test("missed deliveries are asked for again; those here or answered are not", as
   );
   await recoverDeliveries({ ...expireParts(), github }, new RunningState(hasty));
   expect(asked).toEqual([1]);
+});
+
+test("a restored database asks for what it has forgotten; one that is new leaves alone what another app took", async () => {
+  const look = async (rows: DeliveryAttempt[]) => {
+    const asked: number[] = [];
+    const github = {
+      deliveries: async (since: number) => rows.filter((row) => row.deliveredAt >= since),
+      redeliver: async (id: number) => void asked.push(id),
+    };
+    await recoverDeliveries({ ...expireParts(), github }, new RunningState(hasty));
+    return asked;
+  };
+  const taken = { id: 1, guid: "taken", deliveredAt: now - 60_000, status: 202 };
+  expect(await look([taken])).toEqual([]);
+  now += 24 * 3_600_000;
+  // It came in and was answered, and then the database was put back to what it had been before.
+  const forgotten = { id: 2, guid: "forgotten", deliveredAt: now - 3_600_000, status: 202 };
+  expect(await look([forgotten, taken])).toEqual([2]);
+  // As long as it is missing, the list is read from there on.
+  now += 3_600_000;
+  expect(await look([forgotten])).toEqual([2]);
+});
+
+test("what this app itself refuses five times is asked for no more; what never reached it is, for three days", async () => {
+  const attempts = (guid: string, status: number) =>
+    Array.from({ length: 6 }, (_, i) => ({
+      id: i + (status === 401 ? 10 : 20),
+      guid,
+      deliveredAt: now - 600_000 + i,
+      status,
+    }));
+  const asked: number[] = [];
+  const github = {
+    deliveries: async () => [...attempts("refused", 401), ...attempts("unreached", 502)],
+    redeliver: async (id: number) => void asked.push(id),
+  };
+  await recoverDeliveries({ ...expireParts(), github }, new RunningState(hasty));
+  expect(asked).toEqual([20]);
 });
 
 test("missed deliveries are asked for in the order they were made, and one that fails keeps no other", async () => {

@@ -209,6 +209,7 @@ const view: fc.Arbitrary<RunView> = fc
     drift: { behind: 2, conflicts: one.conflicts },
     plan: one.plan,
     session: one.session,
+    kept: { commits: true, volume: true },
     connections: [],
     usage: { inputTokens: 1_200, outputTokens: 10, costMicroUsd: 620_000 },
     notes: one.notes,

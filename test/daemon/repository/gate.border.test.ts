@@ -1,18 +1,23 @@
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { promisify } from "node:util";
+import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemClock } from "../../../app/protocol/clock.ts";
+import { fileDisk } from "../../../daemon/disk.ts";
 import { type GitError, gitIn } from "../../../daemon/repository/git.ts";
 import { GitRepositories } from "../../../daemon/repository/git-repositories.ts";
 import { Pusher } from "../../../daemon/repository/pusher.ts";
 import type { Gate } from "../../../daemon/repository/repositories.ts";
+import { type Kept, readKept, recordKept } from "../../../daemon/run/kept.ts";
+import { pushKept } from "../../../daemon/run/push-kept.ts";
+import { ServerError } from "../../../daemon/server/client.ts";
 import { Repositories as HostRepositories } from "../../support/github/repositories.ts";
 
 // Mirror and gate with real git over HTTP.
@@ -386,4 +391,56 @@ test("a bundle of what GitHub has not taken leans on nothing but GitHub", async 
   await git(there, "fetch", "-q", bundle, "trimo/1-x:kept");
   expect(await git(there, "rev-parse", "kept")).toBe(await gate.head());
   expect(await git(there, "log", "-1", "--format=%s", "kept")).toBe("Three");
+});
+
+test("kept commits are pushed beside the branch once GitHub takes them, also without the mirror; then nothing is kept", async () => {
+  const data = join(folder, "data");
+  const kept: Kept = {
+    run: "aaaaaaaaaaaa",
+    attempt: 1,
+    number: 3,
+    repository: "acme/app",
+    branch: named.branch,
+    title: "Fix it",
+    since: 1,
+    commits: join(data, "kept/aaaaaaaaaaaa-1.bundle"),
+    volume: null,
+  };
+  const { signal } = new AbortController();
+  const wanted = { repository: "acme/app", branch: named.branch, token: "token" };
+  await repositories.fetch(wanted, signal);
+  await gate.bundle(kept.commits ?? "", await git(remote, "rev-parse", "trunk"));
+  recordKept({ disk: fileDisk, config: { data } }, kept);
+  rmSync(join(data, "mirrors"), { recursive: true, force: true });
+  const asked: unknown[] = [];
+  let answer: () => { token: string; expiresAt: number } = () => {
+    throw new ServerError("unreachable", "nobody there");
+  };
+  const parts = {
+    disk: fileDisk,
+    config: { data },
+    repositories,
+    server: {
+      token: async (...args: unknown[]) => {
+        asked.push(args.slice(0, 2));
+        return answer();
+      },
+    },
+    log: pino({ level: "silent" }),
+  };
+  expect(await pushKept(parts, signal)).toMatchObject([{ ok: false, beside: "trimo/1-x-run-3" }]);
+  answer = () => ({ token: "token", expiresAt: Number.MAX_SAFE_INTEGER });
+  // GitHub refuses it once more.
+  const hook = join(remote, "hooks/pre-receive");
+  writeFileSync(hook, "#!/bin/sh\nexit 1\n", { mode: 0o755 });
+  expect(await pushKept(parts, signal)).toMatchObject([
+    { ok: false, why: expect.stringContaining("declined") },
+  ]);
+  expect(readKept(parts)).toEqual([kept]);
+  rmSync(hook);
+  expect(await pushKept(parts, signal)).toMatchObject([{ ok: true }]);
+  expect(await git(remote, "rev-parse", "trimo/1-x-run-3")).toBe(await gate.head());
+  expect(readKept(parts)).toEqual([]);
+  expect(existsSync(kept.commits ?? "")).toBe(false);
+  expect(asked.at(-1)).toEqual([kept.run, { attempt: 1, purpose: "push" }]);
 });
