@@ -34,6 +34,8 @@ export type Tx = DrizzleTransaction & {
  */
 export type Database = {
   read: Reads;
+  /** Why the last write could not be stored, a full disk say; null: it was. */
+  problem(): string | null;
   /**
    * Runs `work` in one IMMEDIATE transaction, and again when another process held the file. Its wakes
    * are sent after the commit. Rejects with what `work` rejects with, and then nothing is written.
@@ -91,12 +93,25 @@ export async function openDatabase(parts: DatabaseParts): Promise<Database> {
       checkpoints?.committed();
       return result;
     });
+  let problem: string | null = null;
+  const noted = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      const result = await work();
+      problem = null;
+      return result;
+    } catch (error) {
+      if (isStorageError(error)) problem = String(error);
+      throw error;
+    }
+  };
   return {
     read: drizzle(reader, { schema }),
-    write: (work) => transact(parts, (inside) => inTurn(() => db.transaction(inside)), work),
+    problem: () => problem,
+    write: (work) =>
+      noted(() => transact(parts, (inside) => inTurn(() => db.transaction(inside)), work)),
     statement(make) {
       const made = make(db);
-      return async (values) => void (await inTurn(() => made.run(values)));
+      return async (values) => void (await noted(() => inTurn(() => made.run(values))));
     },
     close: () => {
       checkpoints?.stop();
@@ -131,7 +146,10 @@ async function transact<T>(
   work: (tx: Tx) => Promise<T>,
 ): Promise<T> {
   let wakes = new Map<string, () => void>();
+  // The engine rolls back by itself when its disk is full; that there is nothing left to roll back hides why.
+  let first: { error: unknown } | null = null;
   const result = await inTransaction(async (tx) => {
+    first = null;
     // Anew for each try: what was rolled back wakes nobody.
     const sent = new Map<string, () => void>();
     wakes = sent;
@@ -146,7 +164,12 @@ async function transact<T>(
           ),
         ),
     };
-    return await work(Object.assign(tx, own));
+    return await work(Object.assign(tx, own)).catch((error) => {
+      first = { error };
+      throw error;
+    });
+  }).catch((error) => {
+    throw first ? withoutValues((first as { error: unknown }).error) : error;
   });
   for (const send of wakes.values()) send();
   return result;

@@ -91,11 +91,16 @@ class GitGate implements Gate {
       .map((line) => ({ sha: line.slice(0, 40), subject: line.slice(41, 41 + 200) }));
   }
 
-  async push(sha: string, token: string, branch: string = this.#branch): Promise<PushResult> {
+  async push(
+    sha: string,
+    token: string,
+    { branch = this.#branch, signal }: { branch?: string | undefined; signal?: AbortSignal } = {},
+  ): Promise<PushResult> {
     try {
       await gitIn(
         this.#folder,
         token,
+        signal,
       )(["push", "--porcelain", "--no-verify", this.#url, `${sha}:refs/heads/${branch}`]);
       return "pushed";
     } catch (error) {

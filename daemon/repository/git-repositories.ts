@@ -1,5 +1,6 @@
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { trimoYmlPath } from "../../app/protocol/trimo-yml.ts";
 import { makeGate, openGate } from "./gate.ts";
@@ -25,6 +26,8 @@ export class GitRepositories implements Repositories {
   readonly #remote: string;
   /** One fetch at a time in a mirror: git's own locks would fail the second. */
   readonly #turns = new Map<string, Promise<unknown>>();
+  /** The mirrors in which no lock of an earlier process is left. */
+  readonly #unlocked = new Set<string>();
   /** What the last fetch of each mirror found, so that the next run need not ask git for it. */
   readonly #found = new Map<string, Known>();
 
@@ -57,8 +60,10 @@ export class GitRepositories implements Repositories {
       await mkdir(folder, { recursive: true, mode: 0o700 });
       await git(["init", "--quiet", "--bare", folder]);
     }
+    await this.#unlock(folder);
     // The star lets a branch that does not exist yet be no error.
-    const wanted = ["+HEAD:refs/trimo/default", `+refs/heads/${branch}*:refs/heads/${branch}*`];
+    const own = ownRef(branch);
+    const wanted = ["+HEAD:refs/trimo/default", `+refs/heads/${branch}*:${own}*`];
     const asked = git(["ls-remote", "--symref", url, "HEAD"]);
     // Awaited below; until then a failure must not end the process.
     asked.catch(() => {});
@@ -73,13 +78,28 @@ export class GitRepositories implements Repositories {
     ]);
     const [defaultSha, branchSha] = await Promise.all([
       resolve(git, "refs/trimo/default"),
-      resolve(git, `refs/heads/${branch}`),
+      resolve(git, own),
     ]);
     if (!defaultSha) throw new GitError("the repository has no commit yet", "final");
     const trimoYml = await readTrimoYml(git, defaultSha);
     this.#found.set(folder, { folder, defaultSha, trimoYml });
     const defaultBranch = /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(await asked)?.[1] ?? null;
     return { folder, defaultBranch, defaultSha, branchSha, trimoYml };
+  }
+
+  /** Removes what a killed git has left locked, once for each mirror: only this process works there. */
+  async #unlock(folder: string) {
+    if (this.#unlocked.has(folder)) return;
+    const places = ["", "refs", "objects/info", "objects/pack"];
+    for (const place of places) {
+      // A mirror that was just made lacks some of these.
+      const names = await readdir(join(folder, place), { recursive: place === "refs" }).catch(
+        () => [],
+      );
+      for (const name of names.filter((one) => one.endsWith(".lock")))
+        await rm(join(folder, place, name), { force: true });
+    }
+    this.#unlocked.add(folder);
   }
 
   async known(repository: string): Promise<Known | null> {
@@ -160,8 +180,12 @@ export class GitRepositories implements Repositories {
   }
 }
 
+/** Where a mirror has a branch: in a folder of its own, so that `fix` of before does not keep `fix/login` out. */
+const ownRef = (branch: string): string =>
+  `refs/trimo/branches/${createHash("sha256").update(branch).digest("hex").slice(0, 16)}/x`;
+
 const pushBranch = async (gate: Gate, token: string, beside: string) =>
-  await gate.push(await gate.head(), token, beside);
+  await gate.push(await gate.head(), token, { branch: beside });
 
 function stopped(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {

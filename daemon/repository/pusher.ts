@@ -99,7 +99,8 @@ export class Pusher {
   async #push(sha: string, branch?: string): Promise<PushResult> {
     if (!this.#isOurs()) return { unreachable: "The app does not answer: pushes wait for it." };
     try {
-      return await this.#gate.push(sha, await this.#token(), branch);
+      const token = await this.#token();
+      return await this.#gate.push(sha, token, { branch, signal: this.#signal });
     } catch (error) {
       return { unreachable: error instanceof Error ? error.message : String(error) };
     }

@@ -47,8 +47,15 @@ export interface Gate {
   head(): Promise<string>;
   /** Lists the commits between two states, oldest first; of their messages the first line. */
   commitsBetween(from: string, to: string): Promise<{ sha: string; subject: string }[]>;
-  /** Pushes `sha` on to GitHub, forward and never by force; `branch`: the gate's own unless named. */
-  push(sha: string, token: string, branch?: string): Promise<PushResult>;
+  /**
+   * Pushes `sha` on to GitHub, forward and never by force; `branch`: the gate's own unless named. Ended when
+   * `signal` aborts.
+   */
+  push(
+    sha: string,
+    token: string,
+    how?: { branch?: string | undefined; signal?: AbortSignal },
+  ): Promise<PushResult>;
   /** Gives the commit that GitHub has on the branch now; null: the branch is not there. */
   remoteHead(token: string): Promise<string | null>;
   /** Whether what GitHub has on the branch now has `sha` in its history. */

@@ -23,7 +23,7 @@ import type { Settle } from "../../../app/protocol/settle.ts";
 import { protocolVersion } from "../../../app/protocol/version.ts";
 import { checkRunsOf, markCheckTried, recordCheckRun } from "../../../app/state/check-run.ts";
 import type { Daemon } from "../../../app/state/daemon.ts";
-import { type Database, openDatabase } from "../../../app/state/database.ts";
+import { type Database, isStorageError, openDatabase } from "../../../app/state/database.ts";
 import { randomIds } from "../../../app/state/identity.ts";
 import { claimedLeaseMs, heldLease, renew, startedLeaseMs } from "../../../app/state/lease.ts";
 import { open, recordBase, recordBranch } from "../../../app/state/pipeline.ts";
@@ -444,6 +444,24 @@ test("missed deliveries are asked for in the order they were made, and one that 
   };
   await recoverDeliveries({ ...expireParts(), github }, new RunningState(hasty));
   expect(asked).toEqual([10, 20, 40]);
+});
+
+test("a full disk is called by its name, without what was to be written, and is over when there is room again", async () => {
+  const pages = (n: number) => db.write((tx) => tx.run(sql.raw(`PRAGMA max_page_count = ${n}`)));
+  const place = { repositoryId: null, thread: null, branch: null, express: false };
+  const large = { event: "ping", payload: "secret ".repeat(200_000), ...place };
+  const rest = { state: "handled" as const, receivedAt: 1, dueAt: 1 };
+  const store = (guid: string) =>
+    db.write((tx) => tx.insert(deliveries).values({ guid, ...large, ...rest }));
+  await pages(1);
+  const error = await store("full").catch((caught) => caught as Error);
+  expect(String(error)).toMatch(/full/);
+  expect(String(error)).not.toContain("secret");
+  expect(isStorageError(error)).toBe(true);
+  expect(db.problem()).toContain("full");
+  await pages(1_000_000);
+  await store("room");
+  expect(db.problem()).toBeNull();
 });
 
 test("what another process's lock kept from being written is an error, and what is written then is there", async () => {

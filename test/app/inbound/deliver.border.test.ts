@@ -81,10 +81,11 @@ const ana = { login: "ana", type: "User" };
 const comment = (guid: string, number: number, body: string) =>
   store(guid, "issue_comment", { action: "created", issue: { number }, comment: { body } });
 
+/** As long as a busy machine may take. */
+const poll = <T>(look: () => Promise<T>) => expect.poll(look, { timeout: 60_000 });
 const stateOf = async (guid: string) =>
   (await db.read.select().from(deliveries)).find((row) => row.guid === guid);
-const handled = (guid: string) =>
-  expect.poll(async () => (await stateOf(guid))?.state).toBe("handled");
+const handled = (guid: string) => poll(async () => (await stateOf(guid))?.state).toBe("handled");
 
 test("what waits in a thread keeps what came after it there waiting, and no other thread", async () => {
   await comment("first", 1, "/trimo run");
@@ -154,7 +155,7 @@ test("a refusal is believed after half an hour: the thread is told, others go on
     if (guid === "refused" && refuse) throw new GitHubError(403, "not accessible", 0);
   };
   start();
-  await expect.poll(async () => (await stateOf("refused"))?.state).toBe("failed");
+  await poll(async () => (await stateOf("refused"))?.state).toBe("failed");
   expect(now - began).toBeGreaterThanOrEqual(usualPatienceMs);
   expect((await stateOf("refused"))?.refusals).toBeGreaterThanOrEqual(12);
   await handled("behind");
@@ -178,7 +179,7 @@ test("a fault of Trimo's own is given up after five tries, and said; a full data
   };
   start();
   await handled("full");
-  await expect.poll(async () => (await stateOf("faulty"))?.attempts).toBeGreaterThanOrEqual(5);
+  await poll(async () => (await stateOf("faulty"))?.attempts).toBeGreaterThanOrEqual(5);
   const told = await db.read.select().from(reports);
   expect(told.map(({ data }) => data?.reply)).toEqual([{ kind: "undone", why: null }]);
   // An hour later it may have been mended.

@@ -444,3 +444,28 @@ test("kept commits are pushed beside the branch once GitHub takes them, also wit
   expect(existsSync(kept.commits ?? "")).toBe(false);
   expect(asked.at(-1)).toEqual([kept.run, { attempt: 1, purpose: "push" }]);
 });
+
+test("a branch whose name was a folder's, or a folder of another's, is fetched; so is what a killed git had locked", async () => {
+  const { signal } = new AbortController();
+  const fetch = (branch: string) =>
+    repositories.fetch({ repository: "acme/app", branch, token: "token" }, signal);
+  const trunk = await git(remote, "rev-parse", "trunk");
+  await git(remote, "branch", "fix", "trunk");
+  expect((await fetch("fix")).branchSha).toBe(trunk);
+  await git(remote, "branch", "-D", "fix");
+  await git(remote, "branch", "fix/login", "trunk");
+  const fetched = await fetch("fix/login");
+  expect(fetched.branchSha).toBe(trunk);
+  await git(remote, "branch", "-D", "fix/login");
+  await git(remote, "branch", "fix", "trunk");
+  expect((await fetch("fix")).branchSha).toBe(trunk);
+  // As a process finds them that was started after a power cut.
+  await git(join(folder, "seed"), "commit", "-q", "--allow-empty", "-m", "On");
+  await git(join(folder, "seed"), "push", "-q", remote, "HEAD:trunk");
+  for (const name of ["packed-refs.lock", "refs/trimo/default.lock", "shallow.lock"])
+    writeFileSync(join(fetched.folder, name), "");
+  const restarted = new GitRepositories(join(folder, "data"), join(folder, "remote"));
+  const wanted = { repository: "acme/app", branch: "fix", token: "token" };
+  const next = await restarted.fetch(wanted, signal);
+  expect(next.defaultSha).toBe(await git(remote, "rev-parse", "trunk"));
+});
