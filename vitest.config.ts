@@ -7,15 +7,18 @@ import { defineConfig } from "vitest/config";
 //   *.agents.test.ts  real agents before a scripted model: npm run test:agents
 //   *.sim.test.ts     the app's real code in a simulated world, seed by seed
 //   *.way.test.ts     the whole way: label → container → check run; needs Docker and the base image
+/** A project inherits nothing: without it a poll gives up after a second. */
+const expect = { poll: { timeout: 60_000 } };
+
 export default defineConfig({
   test: {
-    expect: { poll: { timeout: 20_000 } },
     // Each file has its own app, daemons, ports and folders, and waits for most of its time.
     maxWorkers: 3,
     projects: [
       {
         test: {
           name: "unit",
+          expect,
           include: ["test/**/*.test.ts"],
           exclude: [
             "test/**/*.border.test.ts",
@@ -30,6 +33,7 @@ export default defineConfig({
       {
         test: {
           name: "border",
+          expect,
           include: ["test/**/*.border.test.ts"],
           testTimeout: 180_000,
           hookTimeout: 120_000,
@@ -38,6 +42,7 @@ export default defineConfig({
       {
         test: {
           name: "sim",
+          expect,
           include: ["test/**/*.sim.test.ts"],
           testTimeout: 600_000,
         },
@@ -45,6 +50,7 @@ export default defineConfig({
       {
         test: {
           name: "images",
+          expect,
           include: ["test/**/*.images.test.ts"],
           testTimeout: 2_400_000,
           hookTimeout: 900_000,
@@ -54,6 +60,7 @@ export default defineConfig({
       {
         test: {
           name: "agents",
+          expect,
           include: ["test/**/*.agents.test.ts"],
           testTimeout: 400_000,
           hookTimeout: 900_000,
@@ -63,6 +70,7 @@ export default defineConfig({
       {
         test: {
           name: "way",
+          expect,
           include: ["test/**/*.way.test.ts"],
           testTimeout: 400_000,
           hookTimeout: 240_000,
