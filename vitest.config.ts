@@ -19,6 +19,7 @@ export default defineConfig({
         test: {
           name: "unit",
           expect,
+          testTimeout: 60_000,
           include: ["test/**/*.test.ts"],
           exclude: [
             "test/**/*.border.test.ts",

@@ -2,7 +2,7 @@ import { renewCheckRuns } from "../state/check-run.ts";
 import type { Tx } from "../state/database.ts";
 import { grant, renew } from "../state/lease.ts";
 import { findPipeline } from "../state/pipeline.ts";
-import { findRun, reviveRun } from "../state/run.ts";
+import { findRun, forgetPrompts, reviveRun } from "../state/run.ts";
 import { type Attempt, isRescuable } from "./speaks-for.ts";
 
 /**
@@ -18,6 +18,8 @@ export async function revive(tx: Tx, of: Attempt): Promise<number | null> {
   const revived = await reviveRun(tx, run);
   if (!revived) return null;
   await renewCheckRuns(tx, runId);
+  // What comes after it was told that it was lost.
+  await forgetPrompts(tx, run.pipelineId);
   await grant(tx, { runId, attempt, daemonId: daemon.id, claimKey: `revived-${tx.newId()}` });
   return await renew(tx, runId);
 }

@@ -42,12 +42,12 @@ export async function isRescuable(
 }
 
 /**
- * As `speaksFor`; besides, whoever once had an attempt may push what it has kept of it, beside the branch,
- * when the run is over or somebody else's.
+ * As `speaksFor`; besides, whoever once had an attempt may push what was kept of it, beside the branch. Nobody
+ * else's `push` gets to a token: that is what protects the branch from an attempt that was replaced.
  */
 export async function mayPush(tx: Tx, of: Attempt, purpose: TokenPurpose): Promise<Run | Refused> {
   const run = await speaksFor(tx, of);
-  if (!isRefused(run) || run.code === "unknown" || purpose !== "push") return run;
+  if (!isRefused(run) || run.code === "unknown" || purpose !== "kept") return run;
   const { daemon, runId, attempt } = of;
   return (await hadAttempt(tx, runId, { daemon: daemon.name, attempt }))
     ? ((await findRun(tx, runId)) ?? run)

@@ -84,5 +84,6 @@ export function createInstallation({
 /** The least for each purpose; what the App itself was not given cannot be asked for. */
 const tokenPermissions = {
   push: { contents: "write" },
+  kept: { contents: "write" },
   read: { issues: "read", pull_requests: "read", checks: "read" },
 } as const satisfies Record<TokenPurpose, object>;

@@ -104,7 +104,8 @@ class Lanes {
    * intents' keys make it have no effect.
    */
   async store() {
-    const handled = this.#handled;
+    // A copy: more are handled while these are stored.
+    const handled = [...this.#handled];
     if (handled.length === 0) return;
     await this.#parts.db.write((tx) => markHandled(tx, handled));
     this.#handled = this.#handled.filter((guid) => !handled.includes(guid));

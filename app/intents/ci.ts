@@ -1,11 +1,13 @@
 import type { Logger } from "pino";
 import type { CiEvent } from "../github/github-event.ts";
 import { readRepositoryConfig } from "../github/repository-config.ts";
+import { backoffMs } from "../protocol/clock.ts";
 import { isolated, type RunningState } from "../protocol/running-state.ts";
 import type { Reads, Tx } from "../state/database.ts";
 import type { FailedCi } from "../state/failed-ci.ts";
 import { firstOrigin } from "../state/origin.ts";
 import {
+  clearFailedCi,
   findByBranch,
   idleWithFailedCi,
   type Pipeline,
@@ -13,11 +15,14 @@ import {
 } from "../state/pipeline.ts";
 import { openRuns, runsOf } from "../state/run.ts";
 import type { Wake } from "../state/wake.ts";
+import { stateOfWorkspace } from "../state/workspace.ts";
 import { answered, type Effect, type Parts, type Source } from "./intent.ts";
 import { bareRequest, requestRun } from "./request-run.ts";
 
 /** How long until failed CI is looked at without a wake, in milliseconds. */
 const lookEveryMs = 60_000;
+/** How long it waits that could not be taken up. */
+const again = { baseMs: 60_000, mostMs: 3_600_000 };
 
 /** CI failed on a pipeline's own commits: a corrective run by itself where trimo.yml says so, else an offer. */
 export async function ci(parts: Parts, guid: string, event: CiEvent) {
@@ -32,6 +37,7 @@ export async function ci(parts: Parts, guid: string, event: CiEvent) {
   if (open.length > 0)
     return await parts.db.write((tx) => defer(tx, pipeline.id, { app, sha, defaultBranch }));
   if (pipeline.headSha !== sha) return;
+  // Handled again by the inbox when a run was asked for meanwhile; then it is deferred.
   await takeUp(parts, guid, { pipeline, app, sha, repository });
 }
 
@@ -50,28 +56,44 @@ export async function takeUpFailedCi(parts: Watch, state: RunningState) {
   const onQueue = () => state.wake();
   wake.on("queue", onQueue);
   const looked = { message: "failed CI could not be looked at; tried again in a minute" };
+  const retries = new Map<string, { times: number; at: number }>();
   while (state.running) {
     const seen = state.wakes;
     await isolated(log, looked, async () => {
-      for (const pipeline of await idleWithFailedCi(db.read)) await takeUpDeferred(parts, pipeline);
+      for (const pipeline of await idleWithFailedCi(db.read)) {
+        const before = retries.get(pipeline.id) ?? { times: 0, at: 0 };
+        const now = parts.clock.now();
+        if (now < before.at && before.at - now <= again.mostMs) continue;
+        if ((await stateOfWorkspace(db.read, pipeline.workspace)) !== "active") continue;
+        if (await takeUpDeferred(parts, pipeline)) retries.delete(pipeline.id);
+        else {
+          const at = now + backoffMs(parts.clock, before.times, again);
+          retries.set(pipeline.id, { times: before.times + 1, at });
+        }
+      }
     });
     await state.sleepUnlessWoken(seen, lookEveryMs);
   }
   wake.off("queue", onQueue);
 }
 
-async function takeUpDeferred(parts: Watch, pipeline: Pipeline) {
+/** False: it could not be taken up now. */
+async function takeUpDeferred(parts: Watch, pipeline: Pipeline): Promise<boolean> {
   const { failedCi, repository: fullName, repositoryId, id } = pipeline;
-  if (!failedCi) return;
+  if (!failedCi) return true;
   const { app, sha, defaultBranch } = failedCi;
-  const about = { message: "failed CI could not be taken up; tried again in a minute", app, sha };
+  let isDone = false;
+  const about = { message: "failed CI could not be taken up; tried again later", app, sha };
   await isolated(parts.log, about, async () => {
     if (pipeline.headSha === sha && pipeline.openingSha !== sha) {
       const repository = { id: repositoryId, fullName, defaultBranch };
       await takeUp(parts, `ci:${id}:${sha}:${app}`, { pipeline, app, sha, repository });
     }
-    await parts.db.write((tx) => recordFailedCi(tx, id, null));
+    // What failed meanwhile stays.
+    await parts.db.write((tx) => clearFailedCi(tx, id, failedCi));
+    isDone = true;
   });
+  return isDone;
 }
 
 type Failed = { pipeline: Pipeline; app: string; sha: string; repository: CiEvent["repository"] };
@@ -93,25 +115,29 @@ async function takeUp(parts: Parts, key: string, { pipeline, app, sha, repositor
   const request = bareRequest("fix", { by: "ci", app });
   const { defaultBranch } = repository;
   const failed = { app, sha, defaultBranch };
-  const unless = (tx: Tx, current: Pipeline) => insteadOfRun(tx, current, failed, runsMax);
+  const unless = async (tx: Tx, current: Pipeline) => {
+    const instead = await insteadOfRun(tx, current, failed, runsMax);
+    // Nothing is stored of it: it is taken up at that run's end, under the same key.
+    if (instead === "later") throw new Error("a run was asked for meanwhile");
+    return instead;
+  };
   const target = { pipelineId: pipeline.id, unless };
   await requestRun(parts, source, { request, target, config });
 }
 
-/** What is done when CI starts no run; null: it starts one. `runsMax`: null, trimo.yml asks for none. */
+/**
+ * What is done when CI starts no run; null: it starts one; later: a run is under way. `runsMax`: null,
+ * trimo.yml asks for none.
+ */
 async function insteadOfRun(
   tx: Tx,
   pipeline: Pipeline,
   failed: FailedCi,
   runsMax: number | null,
-): Promise<Effect | null> {
+): Promise<Effect | "later" | null> {
   const { app, sha } = failed;
   if (pipeline.headSha !== sha || !(await isRunsCommit(tx, pipeline, sha))) return answered(null);
-  const [open] = await openRuns(tx, pipeline.id);
-  if (open) {
-    await recordFailedCi(tx, pipeline.id, failed);
-    return answered(null, open);
-  }
+  if ((await openRuns(tx, pipeline.id)).length > 0) return "later";
   const runs = await startedByCi(tx, pipeline);
   if (runsMax !== null && runs < runsMax) return null;
   return {

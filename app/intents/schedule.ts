@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import type { Repository } from "../github/objects.ts";
+import type { FoundRepository, Repository } from "../github/objects.ts";
 import { readRepositoryConfig } from "../github/repository-config.ts";
 import { backoffMs } from "../protocol/clock.ts";
 import { isolated, type RunningState } from "../protocol/running-state.ts";
@@ -23,8 +23,8 @@ import { issuePrompt } from "./spoken.ts";
 const lookEveryMs = 20_000;
 /** All repositories are read anew this often; a push that changes trimo.yml is heard at once. */
 const refreshEveryMs = 6 * 3_600_000;
-/** And again so soon, in milliseconds, where that failed. */
-const refreshAgainMs = 60_000;
+/** And again after this, where that failed. */
+const refreshAgain = { baseMs: 60_000, mostMs: 3_600_000 };
 /** The most issues of one page of a search, and the most pages. */
 const foundMax = 100;
 const pagesMax = 10;
@@ -40,15 +40,18 @@ export async function runSchedules(parts: Watch, state: RunningState) {
   const failed = { message: "schedules could not be looked at; tried again in 20 s" };
   const retries: Retries = new Map();
   let missing: Missing = "all";
+  let failures = 0;
   for (let refreshAt = 0; state.running; ) {
     await isolated(log, failed, async () => {
       const now = clock.now();
       // A clock that was set back must not keep it from being read for hours.
       if (now >= refreshAt || refreshAt - now > refreshEveryMs) {
-        refreshAt = now + refreshAgainMs;
+        failures += 1;
+        refreshAt = now + backoffMs(clock, failures, refreshAgain);
         missing = await refreshAll(parts, missing);
         if (missing.size === 0) {
           refreshAt = now + refreshEveryMs;
+          failures = 0;
           missing = "all";
         }
       }
@@ -80,13 +83,31 @@ async function refreshAll(parts: Watch, which: Missing): Promise<Set<number>> {
     }
     const failed = { message: "a workspace's schedules could not be read", workspace: id };
     await isolated(log, failed, async () => {
+      let isWhole = true;
+      // One that GitHub does not show keeps no other from being read.
       for (const repository of await github.installation(id).repositories())
-        if (repository.archived) await db.write((tx) => forgetSchedules(tx, [repository.id]));
-        else await refreshSchedules(parts, id, repository);
-      missing.delete(id);
+        isWhole = (await refreshOne(parts, id, repository)) && isWhole;
+      if (isWhole) missing.delete(id);
     });
   }
   return missing;
+}
+
+/** False: GitHub did not show it. */
+async function refreshOne(
+  parts: Watch,
+  workspace: number,
+  repository: FoundRepository,
+): Promise<boolean> {
+  let isRead = false;
+  const about = { repository: repository.fullName, workspace };
+  const failed = { message: "a repository's schedules could not be read", ...about };
+  await isolated(parts.log, failed, async () => {
+    if (repository.archived) await parts.db.write((tx) => forgetSchedules(tx, [repository.id]));
+    else await refreshSchedules(parts, workspace, repository);
+    isRead = true;
+  });
+  return isRead;
 }
 
 /** Reads a repository's schedules anew; asked when its trimo.yml changed, and now and then. */

@@ -2,8 +2,11 @@ import { z } from "zod";
 
 export const TokenRequest = z.strictObject({
   attempt: z.number().int().positive(),
-  /** `push` its branch, or `read` what is said about the repository: issues, pull requests, checks. */
-  purpose: z.enum(["push", "read"]),
+  /**
+   * `push` its branch, `read` what is said about the repository (issues, pull requests, checks), or push
+   * what was `kept` of an attempt that is over, beside the branch.
+   */
+  purpose: z.enum(["push", "read", "kept"]),
 });
 export type TokenPurpose = z.infer<typeof TokenRequest>["purpose"];
 /** A token for the one repository of this attempt; `expiresAt` in milliseconds since 1970. */

@@ -245,7 +245,7 @@ async function refusedTurn(turn: Turn, error: GitHubError): Promise<number> {
     return 0;
   }
   log.error(about, "GitHub refuses a report; it is tried again hourly");
-  if (!report.givenUp) await refused[kind]?.(turn, error);
+  await refused[kind]?.(turn, error);
   await db.write((tx) => giveUp(tx, report, message, counted));
   return 0;
 }

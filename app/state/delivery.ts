@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, inArray, lt, ne, or, sql } from "drizzle-orm";
+import { and, asc, desc, eq, inArray, lt, lte, ne, or, sql } from "drizzle-orm";
 import { alias } from "drizzle-orm/sqlite-core";
 import type { Database, Reads, Tx } from "./database.ts";
 import { givenUpForMs, notRefused, type Refusals } from "./refusal.ts";
@@ -81,6 +81,9 @@ const byBranch = alias(pipelines, "by_branch");
 const lane = sql<string>`coalesce(${deliveries.repositoryId}, '') || '#' ||
   coalesce(${byPull.issue}, ${deliveries.thread}, ${byBranch.issue}, ${deliveries.branch}, '')`;
 
+/** The most deliveries of one lane that are looked at. */
+const ofLaneMax = 20;
+
 /**
  * The first deliveries that wait, cancels before the rest, in the order they came, at most `limit`; and
  * failed ones due at `at` (milliseconds since 1970).
@@ -91,8 +94,20 @@ export async function pendingDeliveries(
   limit: number,
 ): Promise<PendingDelivery[]> {
   const { guid, express, dueAt, refusedSince, receivedAt } = deliveries;
-  const rows = await db
-    .select({ guid, express, dueAt, refusedSince, lane })
+  const ranked = db
+    .select({
+      guid,
+      express,
+      dueAt,
+      refusedSince,
+      receivedAt,
+      rowid: sql<number>`${deliveries}.rowid`.as("row_id"),
+      lane: lane.as("lane"),
+      // A long lane must not hide the others.
+      rank: sql<number>`row_number() over (partition by ${lane}, ${express} order by ${receivedAt}, ${deliveries}.rowid)`.as(
+        "rank",
+      ),
+    })
     .from(deliveries)
     .leftJoin(
       byPull,
@@ -114,7 +129,12 @@ export async function pendingDeliveries(
         sql`${deliveries.state} = 'failed' and ${dueAt} <= ${at} and ${receivedAt} > ${at - givenUpForMs}`,
       ),
     )
-    .orderBy(desc(express), asc(receivedAt), sql`${deliveries}.rowid`)
+    .as("ranked");
+  const rows = await db
+    .select()
+    .from(ranked)
+    .where(lte(ranked.rank, ofLaneMax))
+    .orderBy(desc(ranked.express), asc(ranked.receivedAt), asc(ranked.rowid))
     .limit(limit);
   // A pull request that two pipelines had comes twice.
   return [...new Map(rows.toReversed().map((row) => [row.guid, row])).values()].reverse();

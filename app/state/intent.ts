@@ -69,6 +69,7 @@ export async function cancelsSince(
         gte(intents.saidAt, at),
         inArray(intents.outcome, ["cancel", "answered"]),
         sql`json_extract(${intents.request}, '$.command') = 'cancel'`,
+        sql`coalesce(json_extract(${intents.reply}, '$.kind'), '') <> 'misunderstood'`,
       ),
     );
 }

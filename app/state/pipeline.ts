@@ -206,9 +206,17 @@ export async function recordHead(tx: Tx, id: string, headSha: string) {
   await tx.update(pipelines).set({ headSha }).where(eq(pipelines.id, id));
 }
 
-/** CI failed on its head while a run was under way; null: that is taken up, or nobody's any more. */
-export async function recordFailedCi(tx: Tx, id: string, failedCi: FailedCi | null) {
+/** CI failed on its head while a run was under way. */
+export async function recordFailedCi(tx: Tx, id: string, failedCi: FailedCi) {
   await tx.update(pipelines).set({ failedCi }).where(eq(pipelines.id, id));
+}
+
+/** Failed CI is taken up, or nobody's any more; what failed since stays. */
+export async function clearFailedCi(tx: Tx, id: string, failedCi: FailedCi) {
+  await tx
+    .update(pipelines)
+    .set({ failedCi: null })
+    .where(and(eq(pipelines.id, id), eq(pipelines.failedCi, failedCi)));
 }
 
 /** The open pipelines with CI to be taken up, on which no run is queued or under way. */

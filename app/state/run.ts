@@ -147,6 +147,14 @@ export async function note(tx: Tx, run: Run, changes: Partial<typeof runs.$infer
   tx.wake("run", run.id);
 }
 
+/** The prompts of a pipeline's queued runs are composed anew, when their turn has come. */
+export async function forgetPrompts(tx: Tx, pipelineId: string) {
+  await tx
+    .update(runs)
+    .set({ composed: null })
+    .where(and(eq(runs.pipelineId, pipelineId), eq(runs.state, "queued")));
+}
+
 /** Stores up to which number a run's events are here. */
 export async function recordSeq(tx: Tx, id: string, lastSeq: number) {
   await tx.update(runs).set({ lastSeq }).where(eq(runs.id, id));

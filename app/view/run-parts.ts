@@ -39,15 +39,18 @@ export function planLines({ plan }: RunView): string[] {
 /** What went with the prompt, what the agent knows, and how the base has moved on: a sentence each. */
 export function noteSentences({ run, notes, drift, pipeline, session, kept }: RunView): string[] {
   const all = notes.map((note) => plain(note, 300));
-  if (kept) {
-    const goesOn = kept.commits ? " Trimo tries to push the commits each hour." : "";
-    const where = `${keptWords(kept)}: \`trimo kept\` on ${code(run.daemon ?? "its machine")} shows how to get it.`;
-    all.push(`Kept on the machine, ${where}${goesOn}`);
-  }
+  if (kept) all.push(keptSentence(kept, code(run.daemon ?? "its machine")));
   if (session) all.push(plain(sessionWords(session), 400));
   if (!drift || drift.behind === 0) return all;
   const more = `${code(pipeline.baseBranch)} has ${count(drift.behind, "more commit")}`;
   return [...all, `${more}${plain(driftWords(drift.conflicts), 400)}; nothing was merged.`];
+}
+
+function keptSentence(kept: NonNullable<RunView["kept"]>, machine: string): string {
+  const is = kept.commits ? "are" : "is";
+  const push = kept.commits ? " Trimo tries to push the commits each hour." : "";
+  const what = keptWords(kept);
+  return `${what[0]?.toUpperCase()}${what.slice(1)} ${is} kept on ${machine}; \`trimo kept\` there shows how to get at it.${push}`;
 }
 
 /** What the services printed when something failed: the end of each log, the dead ones first. */

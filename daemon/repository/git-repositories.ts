@@ -140,11 +140,20 @@ export class GitRepositories implements Repositories {
     return openGate(this.#named(request));
   }
 
-  async pushKept({ repository, branch, path, beside }: KeptCommits, token: string) {
+  async pushKept(
+    { repository, branch, path, beside }: KeptCommits,
+    token: string,
+    signal: AbortSignal,
+  ) {
     if (!path.endsWith(".bundle"))
-      return await pushBranch(this.openGate({ folder: path, repository, branch }), token, beside);
+      return await pushBranch(
+        this.openGate({ folder: path, repository, branch }),
+        token,
+        beside,
+        signal,
+      );
     const folder = `${path}.push`;
-    const git = gitIn(folder, token);
+    const git = gitIn(folder, token, signal);
     try {
       await rm(folder, { recursive: true, force: true });
       await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -161,7 +170,7 @@ export class GitRepositories implements Repositories {
       await git(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", url, ...wanted]);
       const ref = `refs/heads/${branch}`;
       await git(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", path, `${ref}:${ref}`]);
-      return await pushBranch(openGate({ folder, branch, url }), token, beside);
+      return await pushBranch(openGate({ folder, branch, url }), token, beside, signal);
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
@@ -184,8 +193,8 @@ export class GitRepositories implements Repositories {
 const ownRef = (branch: string): string =>
   `refs/trimo/branches/${createHash("sha256").update(branch).digest("hex").slice(0, 16)}/x`;
 
-const pushBranch = async (gate: Gate, token: string, beside: string) =>
-  await gate.push(await gate.head(), token, { branch: beside });
+const pushBranch = async (gate: Gate, token: string, beside: string, signal: AbortSignal) =>
+  await gate.push(await gate.head(), token, { branch: beside, signal });
 
 function stopped(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {

@@ -79,5 +79,5 @@ export interface Repositories {
   /** Opens a gate that was made before. */
   openGate(request: GateRequest): Gate;
   /** Pushes what was kept of a run, to a branch beside its own. */
-  pushKept(kept: KeptCommits, token: string): Promise<PushResult>;
+  pushKept(kept: KeptCommits, token: string, signal: AbortSignal): Promise<PushResult>;
 }

@@ -79,7 +79,8 @@ function beginLoops(
   mode: Mode,
   { cancel, renewals }: Controls,
 ): Promise<void>[] {
-  if (mode !== "run") term.lift();
+  // What is kept aside is never pushed to the branch: it is somebody else's by now.
+  if (mode === "rescue") term.lift();
   if (mode === "keep") return [];
   const { run, attempt, leaseMs } = job;
   const onLost = (why: string) => {

@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import type { RunningState } from "../../app/protocol/running-state.ts";
+import { isolated, type RunningState } from "../../app/protocol/running-state.ts";
 import type { Config } from "../config.ts";
 import type { Disk } from "../disk.ts";
 import type { Repositories } from "../repository/repositories.ts";
@@ -15,7 +15,7 @@ type Parts = {
   config: Pick<Config, "data">;
   repositories: Pick<Repositories, "pushKept">;
   server: Pick<Server, "token">;
-  log: Pick<Logger, "info" | "warn">;
+  log: Pick<Logger, "info" | "warn" | "error">;
 };
 
 /** What came of one try; `why`: why the commits stay here. */
@@ -24,11 +24,14 @@ type KeptPush = { kept: Kept; beside: string } & ({ ok: true } | { ok: false; wh
 /** Tries to push what is kept, at the start and each hour, until `state` stops. */
 export async function pushKeptLoop(parts: Parts, state: RunningState) {
   while (state.running) {
-    for (const { kept, beside, ...result } of await pushKept(parts, state.signal)) {
-      const about = { run: kept.run, repository: kept.repository, branch: beside };
-      if (result.ok) parts.log.info(about, "kept commits are on GitHub now");
-      else parts.log.warn({ ...about, why: result.why }, "kept commits could not be pushed");
-    }
+    const failed = { message: "what is kept could not be looked at; tried again in an hour" };
+    await isolated(parts.log, failed, async () => {
+      for (const { kept, beside, ...result } of await pushKept(parts, state.signal)) {
+        const about = { run: kept.run, repository: kept.repository, branch: beside };
+        if (result.ok) parts.log.info(about, "kept commits are on GitHub now");
+        else parts.log.warn({ ...about, why: result.why }, "kept commits could not be pushed");
+      }
+    });
     await state.sleep(everyMs);
   }
 }
@@ -54,8 +57,8 @@ async function pushOne(
 ): Promise<string | null> {
   const { run, attempt, repository, branch, commits: path } = kept;
   try {
-    const { token } = await server.token(run, { attempt, purpose: "push" }, signal);
-    const result = await repositories.pushKept({ repository, branch, path, beside }, token);
+    const { token } = await server.token(run, { attempt, purpose: "kept" }, signal);
+    const result = await repositories.pushKept({ repository, branch, path, beside }, token, signal);
     if (result === "moved") return `${beside} has other commits on GitHub`;
     if (result !== "pushed") return "refused" in result ? result.refused : result.unreachable;
     await forgetCommits(keeper, kept);

@@ -265,14 +265,15 @@ test("whoever had an attempt once may push what it has kept of it, and nobody el
   expect((await claim(b))?.attempt).toBe(2);
   const of = (who: Daemon, attempt: number) => ({ daemon: who, runId: id, attempt });
   const pushes = (who: Daemon, attempt: number) =>
-    db.write(async (tx) => !isRefused(await mayPush(tx, of(who, attempt), "push")));
+    db.write(async (tx) => !isRefused(await mayPush(tx, of(who, attempt), "kept")));
   expect([await pushes(a, 1), await pushes(b, 2)]).toEqual([true, true]);
   expect([await pushes(a, 2), await pushes(b, 1), await pushes(a, 3)]).toEqual([
     false,
     false,
     false,
   ]);
-  // What is said in the repository is for those who are at work.
+  // The branch, and what is said in the repository, are for those who are at work.
+  expect(await db.write((tx) => mayPush(tx, of(a, 1), "push"))).toMatchObject({ code: "stale" });
   expect(await db.write((tx) => mayPush(tx, of(a, 1), "read"))).toMatchObject({ code: "stale" });
 });
 
