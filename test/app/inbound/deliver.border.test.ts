@@ -119,6 +119,29 @@ test("a cancel goes before five hundred others, in its own thread and in all", a
   await handled("d499");
 });
 
+test("each of many is handled once, and a thread with thousands hides no other", async () => {
+  await db.write(async (tx) => {
+    for (let n = 0; n < 2_500; n++) {
+      const place = { repositoryId: 7, thread: 1, branch: null };
+      const row = { guid: `long${n}`, event: "issue_comment", payload: "{}", ...place };
+      await tx
+        .insert(deliveries)
+        .values({ ...row, state: "pending", receivedAt: now + n, dueAt: now });
+    }
+  });
+  now += 10_000;
+  for (let n = 2; n < 60; n++) await comment(`other${n}`, n, "/trimo status");
+  answers = (guid) => {
+    // The long thread waits for GitHub, the others go on.
+    if (guid.startsWith("long")) throw new GitHubError(503, "away", 0);
+  };
+  start();
+  await handled("other59");
+  const others = begun.filter((guid) => guid.startsWith("other"));
+  expect(others).toHaveLength(58);
+  expect(new Set(others).size).toBe(58);
+});
+
 test("a thread whose handling never ends holds up no other", async () => {
   for (const guid of ["stuck", "behind"]) await comment(guid, 1, "/trimo status");
   for (let n = 2; n < 12; n++) await comment(`free${n}`, n, "/trimo status");
