@@ -45,6 +45,8 @@ export default defineConfig({
           name: "sim",
           expect,
           include: ["test/**/*.sim.test.ts"],
+          // After all others: it uses every core, and they measure their time against real programs.
+          sequence: { groupOrder: 1 },
           testTimeout: 600_000,
         },
       },

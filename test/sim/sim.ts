@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
+import { keep } from "./keep.ts";
 import { play } from "./play.ts";
-import { kindOf, shrink } from "./shrink.ts";
+import { kindOf } from "./shrink.ts";
 import { storyOf } from "./story.ts";
 
 // npm run sim -- --seed 17 --trace · npm run sim -- --from 1 --to 1000
@@ -11,7 +12,10 @@ const { values } = parseArgs({
     from: { type: "string", default: "1" },
     to: { type: "string", default: "300" },
     trace: { type: "boolean", default: false },
-    shrink: { type: "boolean", default: false },
+    /** A story that breaks is made shorter and kept. */
+    keep: { type: "boolean", default: false },
+    /** A seed that is played twice, and must go the same way. */
+    twice: { type: "string" },
   },
 });
 const from = Number(values.seed ?? values.from);
@@ -31,8 +35,15 @@ for (let seed = from; seed <= to; seed++) {
     const kind = kindOf(what);
     kinds.set(kind, [...(kinds.get(kind) ?? []), seed]);
   }
-  if (values.shrink && played.violations[0])
-    console.log(JSON.stringify(await shrink(story, kindOf(played.violations[0]))));
+  const [first] = played.violations;
+  if (values.keep && first) {
+    const { path, items } = await keep(story, first);
+    console.log(`${items} of its ${story.items.length} items are enough: ${path}`);
+  }
+  if (String(seed) === values.twice && (await play(story)).digest !== played.digest) {
+    console.log(`seed ${seed}: played twice, it went another way`);
+    kinds.set("played twice, it went another way", [seed]);
+  }
 }
 const ms = performance.now() - began;
 const count = to - from + 1;
