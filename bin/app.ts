@@ -1,14 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { pino } from "pino";
-import { readConfig, readDatabaseUrl, SettingsError } from "../app/config.ts";
+import { readConfig, readDatabaseUrl } from "../app/config.ts";
 import { systemClock } from "../app/protocol/clock.ts";
-
-/** sysexits.h, EX_CONFIG. */
-const badSettings = 78;
+import { badSettings, settingsOrExit } from "./settings.ts";
 
 /** `trimo app`: runs the app until SIGTERM or SIGINT. */
 export async function runApp() {
-  const config = readOrExit();
+  const config = settingsOrExit(() => readConfig(process.env));
   const { startApp } = await import("../app/main.ts");
   const log = pino({ level: config.logLevel }, pino.destination({ fd: 2, sync: true }));
   const app = await startApp(config, log).catch((error) => {
@@ -20,16 +18,6 @@ export async function runApp() {
   process.stdout.write(`http://${config.host}:${app.port}\n`);
   for (const signal of ["SIGTERM", "SIGINT"] as const)
     process.once(signal, () => void app.stop().then(() => process.exit(0)));
-}
-
-function readOrExit() {
-  try {
-    return readConfig(process.env);
-  } catch (error) {
-    if (!(error instanceof SettingsError)) throw error;
-    for (const problem of error.problems) process.stderr.write(`✖ ${problem}\n`);
-    process.exit(badSettings);
-  }
 }
 
 /** `trimo enroll NAME`: prints the token alone on stdout. */

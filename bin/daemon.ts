@@ -1,16 +1,14 @@
 import { readFileSync } from "node:fs";
 import { pino } from "pino";
-import { type Options, readConfig, SettingsError } from "../daemon/config.ts";
+import { type Options, readConfig } from "../daemon/config.ts";
 import { StartError, startDaemon } from "../daemon/main.ts";
 import { RefusedError } from "../daemon/server/connection.ts";
 import { packageFile } from "./package.ts";
-
-/** sysexits.h, EX_CONFIG. */
-const badSettings = 78;
+import { badSettings, settingsOrExit } from "./settings.ts";
 
 /** `trimo daemon`: SIGTERM drains, a second one leaves at once. */
 export async function runDaemon(options: Options) {
-  const config = readOrExit(options);
+  const config = settingsOrExit(() => readConfig(options, process.env));
   const level = process.env.LOG_LEVEL?.trim() || "info";
   const log = pino({ level }, pino.destination({ fd: 2, sync: true }));
   const { version } = JSON.parse(readFileSync(packageFile("package.json"), "utf8"));
@@ -24,16 +22,6 @@ export async function runDaemon(options: Options) {
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
   await daemon.ended.catch((error) => fail(error, badSettings));
-}
-
-function readOrExit(options: Options) {
-  try {
-    return readConfig(options, process.env);
-  } catch (error) {
-    if (!(error instanceof SettingsError)) throw error;
-    for (const problem of error.problems) process.stderr.write(`✖ ${problem}\n`);
-    process.exit(badSettings);
-  }
 }
 
 function fail(error: unknown, code: number): never {

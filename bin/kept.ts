@@ -1,11 +1,12 @@
 import { pino } from "pino";
-import { dataFolder, type Options, readConfig, SettingsError } from "../daemon/config.ts";
+import { dataFolder, type Options, readConfig } from "../daemon/config.ts";
 import { fileDisk } from "../daemon/disk.ts";
 import { baseImage } from "../daemon/images/base.ts";
 import { GitRepositories } from "../daemon/repository/git-repositories.ts";
 import { type Kept, readKept } from "../daemon/run/kept.ts";
 import { pushKept } from "../daemon/run/push-kept.ts";
 import { connectServer } from "../daemon/server/client.ts";
+import { settingsOrExit } from "./settings.ts";
 
 type Flags = Options & { json?: boolean; push?: boolean };
 
@@ -20,7 +21,7 @@ export async function runKept(flags: Flags) {
 
 /** Pushes kept commits now; the daemon does so each hour. */
 async function push(flags: Flags) {
-  const config = readSettings(flags);
+  const config = settingsOrExit(() => readConfig(flags, process.env));
   const tried = await pushKept(
     {
       disk: fileDisk,
@@ -38,17 +39,6 @@ async function push(flags: Flags) {
     print(result.ok ? `✔ ${where}: pushed to ${beside}` : `✖ ${where}: ${result.why}`);
   }
   if (tried.some(({ ok }) => !ok)) process.exitCode = 1;
-}
-
-/** Ends the process with every problem of the settings at once. */
-function readSettings(flags: Flags) {
-  try {
-    return readConfig(flags, process.env);
-  } catch (error) {
-    if (!(error instanceof SettingsError)) throw error;
-    for (const problem of error.problems) process.stderr.write(`✖ ${problem}\n`);
-    process.exit(78);
-  }
 }
 
 function linesOf({ number, repository, branch, title, since, commits, volume }: Kept): string[] {

@@ -155,7 +155,6 @@ CREATE TABLE `reports` (
 	`attempts` integer DEFAULT 0 NOT NULL,
 	`refusals` integer DEFAULT 0 NOT NULL,
 	`refused_since` integer,
-	`given_up` integer DEFAULT false NOT NULL,
 	`due_at` integer NOT NULL,
 	`urgent` integer DEFAULT true NOT NULL,
 	`error` text,

@@ -2,8 +2,10 @@ import type { Logger } from "pino";
 import type { Clock } from "../protocol/clock.ts";
 import { isolated, type RunningState } from "../protocol/running-state.ts";
 import type { Database, Tx } from "../state/database.ts";
+import { hastenDeliveries } from "../state/delivery.ts";
 import { expiredLeases, type Lease, release, renewAll } from "../state/lease.ts";
 import { endPauses, pausesAt } from "../state/pause.ts";
+import { hastenReports } from "../state/report.ts";
 import {
   anyQueued,
   endCancelled,
@@ -33,11 +35,19 @@ export async function expire(parts: Parts, state: RunningState) {
   while (state.running) {
     const now = parts.clock.now();
     // At the start, after a pause of this process, and when its clock was moved either way.
-    const missed = lookedAt === null || now < lookedAt || now - lookedAt > everyMs + lateMsMax;
+    const isSetBack = lookedAt !== null && now < lookedAt;
+    const missed = lookedAt === null || isSetBack || now - lookedAt > everyMs + lateMsMax;
     lookedAt = now;
     if (missed)
       await isolated(log, { message: "leases could not be renewed after a pause" }, async () => {
         await parts.db.write(renewAll);
+      });
+    if (isSetBack)
+      await isolated(log, { message: "what waits could not be hastened" }, async () => {
+        await parts.db.write(async (tx) => {
+          await hastenDeliveries(tx);
+          await hastenReports(tx);
+        });
       });
     await isolated(log, { message: `expired leases could not be ended; ${again}` }, () =>
       endExpiredLeases(parts),

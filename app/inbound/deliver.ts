@@ -92,7 +92,7 @@ class Lanes {
   /** By lane, and cancels by their GUID. */
   readonly #busy = new Map<string, Promise<void>>();
   readonly #express = new Map<string, Promise<void>>();
-  #handled: string[] = [];
+  readonly #handled = new Set<string>();
 
   constructor(parts: Parts, state: RunningState) {
     this.#parts = parts;
@@ -108,7 +108,7 @@ class Lanes {
     const handled = [...this.#handled];
     if (handled.length === 0) return;
     await this.#parts.db.write((tx) => markHandled(tx, handled));
-    this.#handled = this.#handled.filter((guid) => !handled.includes(guid));
+    for (const guid of handled) this.#handled.delete(guid);
   }
 
   /** Begins what may begin of these; gives in how many milliseconds to look again. */
@@ -122,7 +122,7 @@ class Lanes {
       return false;
     };
     for (const one of pending) {
-      if (this.#handled.includes(one.guid) || this.#express.has(one.guid)) continue;
+      if (this.#handled.has(one.guid) || this.#express.has(one.guid)) continue;
       if (one.express) {
         if (this.#express.size < expressMax && isDue(one))
           this.#begin(this.#express, one.guid, one);
@@ -145,7 +145,7 @@ class Lanes {
 
   #begin(running: Map<string, Promise<void>>, key: string, { guid }: PendingDelivery) {
     const work = async () => {
-      if (await handle(this.#parts, guid)) this.#handled.push(guid);
+      if (await handle(this.#parts, guid)) this.#handled.add(guid);
     };
     const { log } = this.#parts;
     const ended = work()

@@ -93,14 +93,9 @@ async function redeliver(parts: Parts, missing: DeliveryAttempt[], state: Runnin
 }
 
 async function ask({ github, log }: Parts, { guid, id }: DeliveryAttempt): Promise<boolean> {
-  let taken = false;
   log.warn({ delivery: guid }, "a delivery never arrived: asking GitHub to send it again");
   const message = "GitHub did not take the request to send a delivery again";
-  await isolated(log, { message, delivery: guid }, async () => {
-    await github.redeliver(id);
-    taken = true;
-  });
-  return taken;
+  return await isolated(log, { message, delivery: guid }, () => github.redeliver(id));
 }
 
 async function hasArrived(

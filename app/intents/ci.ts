@@ -1,7 +1,6 @@
 import type { Logger } from "pino";
 import type { CiEvent } from "../github/github-event.ts";
 import { readRepositoryConfig } from "../github/repository-config.ts";
-import { backoffMs } from "../protocol/clock.ts";
 import { isolated, type RunningState } from "../protocol/running-state.ts";
 import type { Reads, Tx } from "../state/database.ts";
 import type { FailedCi } from "../state/failed-ci.ts";
@@ -18,6 +17,7 @@ import type { Wake } from "../state/wake.ts";
 import { stateOfWorkspace } from "../state/workspace.ts";
 import { answered, type Effect, type Parts, type Source } from "./intent.ts";
 import { bareRequest, requestRun } from "./request-run.ts";
+import { Retries } from "./retries.ts";
 
 /** How long until failed CI is looked at without a wake, in milliseconds. */
 const lookEveryMs = 60_000;
@@ -56,20 +56,14 @@ export async function takeUpFailedCi(parts: Watch, state: RunningState) {
   const onQueue = () => state.wake();
   wake.on("queue", onQueue);
   const looked = { message: "failed CI could not be looked at; tried again in a minute" };
-  const retries = new Map<string, { times: number; at: number }>();
+  const retries = new Retries<string>(parts.clock, again);
   while (state.running) {
     const seen = state.wakes;
     await isolated(log, looked, async () => {
       for (const pipeline of await idleWithFailedCi(db.read)) {
-        const before = retries.get(pipeline.id) ?? { times: 0, at: 0 };
-        const now = parts.clock.now();
-        if (now < before.at && before.at - now <= again.mostMs) continue;
+        if (!retries.isDue(pipeline.id)) continue;
         if ((await stateOfWorkspace(db.read, pipeline.workspace)) !== "active") continue;
-        if (await takeUpDeferred(parts, pipeline)) retries.delete(pipeline.id);
-        else {
-          const at = now + backoffMs(parts.clock, before.times, again);
-          retries.set(pipeline.id, { times: before.times + 1, at });
-        }
+        retries.tried(pipeline.id, await takeUpDeferred(parts, pipeline));
       }
     });
     await state.sleepUnlessWoken(seen, lookEveryMs);
@@ -82,18 +76,15 @@ async function takeUpDeferred(parts: Watch, pipeline: Pipeline): Promise<boolean
   const { failedCi, repository: fullName, repositoryId, id } = pipeline;
   if (!failedCi) return true;
   const { app, sha, defaultBranch } = failedCi;
-  let isDone = false;
   const about = { message: "failed CI could not be taken up; tried again later", app, sha };
-  await isolated(parts.log, about, async () => {
+  return await isolated(parts.log, about, async () => {
     if (pipeline.headSha === sha && pipeline.openingSha !== sha) {
       const repository = { id: repositoryId, fullName, defaultBranch };
       await takeUp(parts, `ci:${id}:${sha}:${app}`, { pipeline, app, sha, repository });
     }
     // What failed meanwhile stays.
     await parts.db.write((tx) => clearFailedCi(tx, id, failedCi));
-    isDone = true;
   });
-  return isDone;
 }
 
 type Failed = { pipeline: Pipeline; app: string; sha: string; repository: CiEvent["repository"] };

@@ -94,9 +94,10 @@ export async function requestRun(
   await recordIntent(parts, source, async (tx) => {
     if (request.heard) await acknowledge(tx, source, request.heard);
     const label = request.origin.by === "label" ? request.origin.label : null;
-    if (await isCancelledSince(tx, source, await pipelineOf(tx, source, target, null)))
+    const found = await pipelineOf(tx, source, target);
+    if (await isCancelledSince(tx, source, found))
       return answered({ kind: "cancelled_since", label });
-    const pipeline = await pipelineOf(tx, source, target, opener);
+    const pipeline = found ?? (await opener?.(tx)) ?? null;
     if (pipeline?.state !== "open") return answered({ kind: "pipeline_ended", now: true });
     const instead = "unless" in target ? await target.unless?.(tx, pipeline) : null;
     return instead ?? (await addRun(tx, source, { request, target, pipeline, agents }));
@@ -115,14 +116,14 @@ async function isCancelledSince(
   return cancels.some((cancel) => isSaidAfter(cancel, said));
 }
 
+/** The pipeline that is there already; null: none is. */
 async function pipelineOf(
   tx: Tx,
   { repository }: Source,
   target: Target,
-  opener: Opener | null,
 ): Promise<Pipeline | null> {
   if ("pipelineId" in target) return await findPipeline(tx, target.pipelineId);
-  return (await findOpen(tx, repository.id, target.issue.number)) ?? (await opener?.(tx)) ?? null;
+  return await findOpen(tx, repository.id, target.issue.number);
 }
 
 /** The repository's own agents that some daemon has; all of them where none has one. */

@@ -18,6 +18,7 @@ import { recordWorkspace, stateOfWorkspace } from "../state/workspace.ts";
 import { firedBetween } from "../text/times.ts";
 import type { Parts, Source } from "./intent.ts";
 import { bareRequest, requestRun, unknownAgent } from "./request-run.ts";
+import { Retries } from "./retries.ts";
 import { issuePrompt } from "./spoken.ts";
 
 const lookEveryMs = 20_000;
@@ -38,7 +39,7 @@ type Watch = Parts & { log: Logger };
 export async function runSchedules(parts: Watch, state: RunningState) {
   const { clock, log } = parts;
   const failed = { message: "schedules could not be looked at; tried again in 20 s" };
-  const retries: Retries = new Map();
+  const retries = new Retries<number>(clock, fireAgain);
   let missing: Missing = "all";
   let failures = 0;
   for (let refreshAt = 0; state.running; ) {
@@ -63,8 +64,6 @@ export async function runSchedules(parts: Watch, state: RunningState) {
 
 /** The workspaces that are to be read, by their numbers. */
 type Missing = Set<number> | "all";
-/** Firings that failed: how often, and when they are tried again, in milliseconds since 1970. */
-type Retries = Map<number, { times: number; at: number }>;
 
 /** Reads installations, and each of their repositories' schedules, anew; gives those that failed. */
 async function refreshAll(parts: Watch, which: Missing): Promise<Set<number>> {
@@ -99,15 +98,12 @@ async function refreshOne(
   workspace: number,
   repository: FoundRepository,
 ): Promise<boolean> {
-  let isRead = false;
   const about = { repository: repository.fullName, workspace };
   const failed = { message: "a repository's schedules could not be read", ...about };
-  await isolated(parts.log, failed, async () => {
+  return await isolated(parts.log, failed, async () => {
     if (repository.archived) await parts.db.write((tx) => forgetSchedules(tx, [repository.id]));
     else await refreshSchedules(parts, workspace, repository);
-    isRead = true;
   });
-  return isRead;
 }
 
 /** Reads a repository's schedules anew; asked when its trimo.yml changed, and now and then. */
@@ -128,24 +124,18 @@ export async function refreshSchedules(parts: Parts, workspace: number, reposito
  * Fires each schedule that is due, once. What GitHub refuses for one repository keeps no other waiting, and is
  * tried again for an hour: a firing has had its effect only when it went through.
  */
-export async function fireDue(parts: Watch, retries: Retries = new Map()) {
+export async function fireDue(parts: Watch, retries = new Retries<number>(parts.clock, fireAgain)) {
   const { db, clock } = parts;
   const now = clock.now();
   for (const row of await allSchedules(db.read)) {
     if ((await stateOfWorkspace(db.read, row.workspace)) !== "active") continue;
     const { repositoryId, lookedAt } = row;
-    const before = retries.get(repositoryId);
-    if (before && now < before.at && before.at - now <= fireAgain.mostMs) continue;
-    if (await fireRow(parts, row, now)) {
-      retries.delete(repositoryId);
-      await db.write((tx) => recordLook(tx, repositoryId, now));
-      continue;
-    }
-    const times = (before?.times ?? 0) + 1;
-    retries.set(repositoryId, { times, at: now + backoffMs(clock, times - 1, fireAgain) });
+    if (!retries.isDue(repositoryId)) continue;
+    const isWhole = await fireRow(parts, row, now);
+    retries.tried(repositoryId, isWhole);
     // What was missed for longer does not count.
-    if (now - lookedAt > firedMsMax)
-      await db.write((tx) => recordLook(tx, repositoryId, now - firedMsMax));
+    const upTo = isWhole ? now : Math.max(lookedAt, now - firedMsMax);
+    if (upTo > lookedAt) await db.write((tx) => recordLook(tx, repositoryId, upTo));
   }
 }
 
@@ -157,12 +147,7 @@ async function fireRow(parts: Watch, row: ScheduleRow, now: number): Promise<boo
     if (fired === null) continue;
     const about = { repository: row.repository, schedule: source.schedule };
     const failed = { message: "a schedule could not be fired; tried again for an hour", ...about };
-    let isFired = false;
-    await isolated(parts.log, failed, async () => {
-      await fire(parts, row, source, fired);
-      isFired = true;
-    });
-    isWhole &&= isFired;
+    isWhole = (await isolated(parts.log, failed, () => fire(parts, row, source, fired))) && isWhole;
   }
   return isWhole;
 }

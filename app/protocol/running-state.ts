@@ -90,15 +90,20 @@ export class RunningState {
 /** What a failure is told to; pino's logger is one. */
 type ErrorLog = { error(about: object, message: string): void };
 
-/** Runs one part of a loop's turn: its failure is logged with `about`, and keeps the others from nothing. */
+/**
+ * Runs one part of a loop's turn: its failure is logged with `about`, and keeps the others from nothing. False:
+ * it failed.
+ */
 export async function isolated(
   log: ErrorLog,
   { message, ...about }: { message: string } & Record<string, unknown>,
   work: () => Promise<void>,
-) {
+): Promise<boolean> {
   try {
     await work();
+    return true;
   } catch (error) {
     log.error({ ...about, err: error }, message);
+    return false;
   }
 }

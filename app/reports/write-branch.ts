@@ -24,7 +24,7 @@ export async function writeBranch(turn: Turn): Promise<Written> {
   const { db, report } = turn;
   const pipeline = await findPipeline(db.read, report.subject);
   if (pipeline?.state !== "open") return done(turn);
-  if (!pipeline.branchReady && !(await openBranch(turn, pipeline))) return done(turn);
+  if (!pipeline.branchReady) await openBranch(turn, pipeline);
   const { id, workspace, createdAt } = pipeline;
   // As old as the request: what is made for it goes before what was requested later.
   const wanted = { kind: "pull" as const };
@@ -34,8 +34,8 @@ export async function writeBranch(turn: Turn): Promise<Written> {
   return done(turn);
 }
 
-/** Makes the branch; false: the repository has nothing to start from. */
-async function openBranch(turn: Turn, pipeline: Pipeline): Promise<boolean> {
+/** Makes the branch. */
+async function openBranch(turn: Turn, pipeline: Pipeline) {
   const { db, installation } = turn;
   const { id, repository, baseBranch } = pipeline;
   const baseSha = pipeline.baseSha ?? (await installation.branchHead(repository, baseBranch));
@@ -46,10 +46,9 @@ async function openBranch(turn: Turn, pipeline: Pipeline): Promise<boolean> {
   if (pipeline.pullRequest === "draft") return await openWithCommit(turn, pipeline, baseSha);
   const branch = await freeName(turn, pipeline);
   await recordOpened(turn, pipeline, { branch, openingSha: null, headSha: null });
-  return true;
 }
 
-async function openWithCommit(turn: Turn, pipeline: Pipeline, baseSha: string): Promise<boolean> {
+async function openWithCommit(turn: Turn, pipeline: Pipeline, baseSha: string) {
   const { installation, github } = turn;
   const { repository } = pipeline;
   const { tree } = await installation.commit(repository, baseSha);
@@ -63,8 +62,7 @@ async function openWithCommit(turn: Turn, pipeline: Pipeline, baseSha: string): 
   for (const branch of namesFor(pipeline)) {
     if (await isTaken(turn, pipeline, branch)) continue;
     if (!(await makeBranch(installation, repository, branch, sha))) continue;
-    await recordOpened(turn, pipeline, { branch, openingSha: sha, headSha: sha });
-    return true;
+    return await recordOpened(turn, pipeline, { branch, openingSha: sha, headSha: sha });
   }
   throw tooManyBranches(pipeline);
 }

@@ -271,16 +271,14 @@ function createPatience(client: Client, clock: Clock, remote: boolean) {
 }
 
 /** Whether the database itself failed, a full disk or a lock, and not what was asked of it. */
-export function isStorageError(error: unknown): boolean {
-  for (let at = error; at instanceof Error; at = at.cause)
-    if ("code" in at && /^SQLITE_(?!CONSTRAINT)/.test(String(at.code))) return true;
-  return false;
-}
+export const isStorageError = (error: unknown): boolean => hasCode(error, /^SQLITE_(?!CONSTRAINT)/);
 
-/** By the code alone: a statement's message holds what people wrote. */
-function isBusy(error: unknown): boolean {
+const isBusy = (error: unknown): boolean => hasCode(error, /^SQLITE_BUSY/);
+
+/** By the code alone, its own or a cause's: a statement's message holds what people wrote. */
+function hasCode(error: unknown, code: RegExp): boolean {
   for (let at = error; at instanceof Error; at = at.cause)
-    if ("code" in at && String(at.code).startsWith("SQLITE_BUSY")) return true;
+    if ("code" in at && code.test(String(at.code))) return true;
   return false;
 }
 

@@ -363,8 +363,6 @@ export const reports = sqliteTable(
     attempts: integer("attempts").notNull().default(0),
     refusals: integer("refusals").notNull().default(0),
     refusedSince: integer("refused_since"),
-    /** GitHub's refusal is believed, and what waits for it is told: tried again only hourly. */
-    givenUp: integer("given_up", { mode: "boolean" }).notNull().default(false),
     dueAt: integer("due_at").notNull(),
     /** Somebody waits for it: before all that only shows progress. */
     urgent: integer("urgent", { mode: "boolean" }).notNull().default(true),

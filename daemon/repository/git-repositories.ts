@@ -61,9 +61,6 @@ export class GitRepositories implements Repositories {
       await git(["init", "--quiet", "--bare", folder]);
     }
     await this.#unlock(folder);
-    // The star lets a branch that does not exist yet be no error.
-    const own = ownRef(branch);
-    const wanted = ["+HEAD:refs/trimo/default", `+refs/heads/${branch}*:${own}*`];
     const asked = git(["ls-remote", "--symref", url, "HEAD"]);
     // Awaited below; until then a failure must not end the process.
     asked.catch(() => {});
@@ -74,11 +71,11 @@ export class GitRepositories implements Repositories {
       "--prune",
       "--no-write-fetch-head",
       url,
-      ...wanted,
+      ...refspecsOf(branch),
     ]);
     const [defaultSha, branchSha] = await Promise.all([
       resolve(git, "refs/trimo/default"),
-      resolve(git, own),
+      resolve(git, ownRef(branch)),
     ]);
     if (!defaultSha) throw new GitError("the repository has no commit yet", "final");
     const trimoYml = await readTrimoYml(git, defaultSha);
@@ -163,11 +160,14 @@ export class GitRepositories implements Repositories {
         await writeFile(join(folder, "objects/info/alternates"), `${join(mirror, "objects")}\n`);
       // What the bundle leans on; GitHub has it, the mirror may be gone.
       const url = this.#url(repository);
-      const wanted = [
-        "+HEAD:refs/trimo/default",
-        `+refs/heads/${branch}*:refs/trimo/of/${branch}*`,
-      ];
-      await git(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", url, ...wanted]);
+      await git([
+        "fetch",
+        "--quiet",
+        "--no-tags",
+        "--no-write-fetch-head",
+        url,
+        ...refspecsOf(branch),
+      ]);
       const ref = `refs/heads/${branch}`;
       await git(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", path, `${ref}:${ref}`]);
       return await pushBranch(openGate({ folder, branch, url }), token, beside, signal);
@@ -192,6 +192,12 @@ export class GitRepositories implements Repositories {
 /** Where a mirror has a branch: in a folder of its own, so that `fix` of before does not keep `fix/login` out. */
 const ownRef = (branch: string): string =>
   `refs/trimo/branches/${createHash("sha256").update(branch).digest("hex").slice(0, 16)}/x`;
+
+/** What a run leans on; the star lets a branch that does not exist yet be no error. */
+const refspecsOf = (branch: string): string[] => [
+  "+HEAD:refs/trimo/default",
+  `+refs/heads/${branch}*:${ownRef(branch)}*`,
+];
 
 const pushBranch = async (gate: Gate, token: string, beside: string, signal: AbortSignal) =>
   await gate.push(await gate.head(), token, { branch: beside, signal });

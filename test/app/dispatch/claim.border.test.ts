@@ -27,6 +27,7 @@ import { type Database, isStorageError, openDatabase } from "../../../app/state/
 import { randomIds } from "../../../app/state/identity.ts";
 import { claimedLeaseMs, heldLease, renew, startedLeaseMs } from "../../../app/state/lease.ts";
 import { open, recordBase, recordBranch } from "../../../app/state/pipeline.ts";
+import { nextDue, requestOnce } from "../../../app/state/report.ts";
 import { enqueue, findRun, move } from "../../../app/state/run.ts";
 import { daemons, deliveries, pipelines, workspaces } from "../../../app/state/schema.ts";
 import { createWake } from "../../../app/state/wake.ts";
@@ -84,6 +85,16 @@ const greeting = {
   start: "",
   held: [],
 };
+/** A run whose first attempt was daemon a's, and whose second is daemon b's. */
+async function replaced() {
+  const [a, b] = [await daemon("a"), await daemon("b")];
+  const { id } = await run((await pipeline(1)).id);
+  await claim(a);
+  now += claimedLeaseMs + 1;
+  await endExpiredLeases(expireParts());
+  expect((await claim(b))?.attempt).toBe(2);
+  return { a, b, id };
+}
 /** A pipeline whose branch is not made yet. */
 async function branchless(issue: number, repository = "acme/app") {
   return await db.write(async (tx) => {
@@ -257,12 +268,7 @@ test("a lost run goes on when its daemon is heard of again, with a check of its 
 });
 
 test("whoever had an attempt once may push what it has kept of it, and nobody else", async () => {
-  const [a, b] = [await daemon("a"), await daemon("b")];
-  const { id } = await run((await pipeline(1)).id);
-  await claim(a);
-  now += claimedLeaseMs + 1;
-  await endExpiredLeases(expireParts());
-  expect((await claim(b))?.attempt).toBe(2);
+  const { a, b, id } = await replaced();
   const of = (who: Daemon, attempt: number) => ({ daemon: who, runId: id, attempt });
   const pushes = (who: Daemon, attempt: number) =>
     db.write(async (tx) => !isRefused(await mayPush(tx, of(who, attempt), "kept")));
@@ -313,12 +319,7 @@ test("events are stored once, in order and without gaps, whatever is sent how of
 });
 
 test("a stale attempt changes nothing: neither events, nor the end", async () => {
-  const [a, b] = [await daemon("a"), await daemon("b")];
-  const { id } = await run((await pipeline(1)).id);
-  await claim(a);
-  now += claimedLeaseMs + 1;
-  await endExpiredLeases(expireParts());
-  expect((await claim(b))?.attempt).toBe(2);
+  const { a, b, id } = await replaced();
   expect(isRefused(await send(a, id, 1, [started]))).toBe(true);
   const how = {
     attempt: 1,
@@ -579,4 +580,20 @@ test("an app that was away, stood still or had its clock moved ends no lease by 
   // A daemon that is silent while the app looks is silent.
   await expiring(startedLeaseMs / 5_000 + 2, () => 5_000);
   expect(await stateOf()).toBe("lost");
+});
+
+test("a clock that is set back while the app is at work makes nothing wait for it", async () => {
+  const due = now + 500;
+  const place = { repositoryId: 7, thread: 1, branch: null, express: false };
+  await db.write(async (tx) => {
+    const row = { guid: "waits", event: "ping", payload: "{}", state: "pending" as const };
+    await tx.insert(deliveries).values({ ...row, ...place, receivedAt: now, dueAt: due });
+    const reply = { kind: "nothing_to_cancel" as const };
+    const wanted = { kind: "reply" as const, repository: "acme/app", issue: 1, reply };
+    await requestOnce(tx, { workspace: 1, subject: "waits", wanted });
+  });
+  await expiring(2, (turn) => [5_000, -600_000][turn] ?? 0);
+  const [delivery] = await db.read.select().from(deliveries);
+  expect(delivery?.dueAt).toBe(now);
+  expect(await nextDue(db.read, 1)).toBe(now);
 });
