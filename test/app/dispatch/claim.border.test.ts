@@ -319,7 +319,7 @@ test("events are stored once, in order and without gaps, whatever is sent how of
 });
 
 test("a stale attempt changes nothing: neither events, nor the end", async () => {
-  const { a, b, id } = await replaced();
+  const { a, id } = await replaced();
   expect(isRefused(await send(a, id, 1, [started]))).toBe(true);
   const how = {
     attempt: 1,
