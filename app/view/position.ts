@@ -33,7 +33,7 @@ export function positionWords({ position, waits, startsInMs }: Position): Words 
 
 function refusedWords({ why, since }: Extract<Position["waits"], { for: "github" }>): string {
   const at = new Date(since).toISOString().slice(11, 16);
-  return `GitHub has refused what it needs since ${at} UTC: ${plain(why, 300)}. It is tried again for half an hour.`;
+  return `GitHub has refused what it needs since ${at} UTC: ${plain(why, 300)}. Trimo keeps trying.`;
 }
 
 function placeWords(position: number | null): string {

@@ -47,10 +47,10 @@ export function noteSentences({ run, notes, drift, pipeline, session, kept }: Ru
 }
 
 function keptSentence(kept: NonNullable<RunView["kept"]>, machine: string): string {
-  const is = kept.commits ? "are" : "is";
+  const [is, them] = kept.commits ? ["are", "them"] : ["is", "it"];
   const push = kept.commits ? " Trimo tries to push the commits each hour." : "";
   const what = keptWords(kept);
-  return `${what[0]?.toUpperCase()}${what.slice(1)} ${is} kept on ${machine}; \`trimo kept\` there shows how to get at it.${push}`;
+  return `${what[0]?.toUpperCase()}${what.slice(1)} ${is} kept on ${machine}; \`trimo kept\` there shows how to get ${them}.${push}`;
 }
 
 /** What the services printed when something failed: the end of each log, the dead ones first. */
