@@ -12,7 +12,14 @@ const ana = { login: "ana", type: "User" };
 const bot = { login: appLogin, type: "Bot" };
 
 type Comment = { id: number; body: string; by: string; at: number };
-export type Check = { id: number; sha: string; externalId: string; name: string; status: string };
+export type Check = {
+  id: number;
+  sha: string;
+  externalId: string;
+  name: string;
+  status: string;
+  title: string;
+};
 export type PullRequest = Pull & { head: string; merged: boolean };
 type Try = { id: number; at: number; status: number };
 export type Delivery = { guid: string; event: string; payload: string; tries: Try[] };

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { GitHub, Probot } from "../../app/github/app.ts";
 import { GitHubError } from "../../app/github/error.ts";
 import type { Installation } from "../../app/github/installation.ts";
-import type { Remark } from "../../app/github/objects.ts";
+import type { CheckBody, Remark } from "../../app/github/objects.ts";
 import type { Faults } from "./faults.ts";
 import {
   appId,
@@ -179,18 +179,18 @@ function checksOf(state: GitHubState) {
     createCheck: (
       _repository: string,
       { sha, externalId, name = "Trimo" }: { sha: string; externalId: string; name?: string },
-      { status }: { status: string },
+      { status, title }: CheckBody,
     ) => {
-      const check = { id: state.nextId(), sha, externalId, name, status };
+      const check = { id: state.nextId(), sha, externalId, name, status, title };
       state.checks.push(check);
       return check.id;
     },
-    updateCheck: (_repository: string, id: number, { status }: { status: string }) => {
+    updateCheck: (_repository: string, id: number, { status, title }: CheckBody) => {
       const check = state.checks.find((one) => one.id === id);
       if (!check) throw new GitHubError(404, "no such check run", 0);
       if (check.status === "completed" && status !== "completed")
         throw new GitHubError(422, "the check run is completed", 0);
-      check.status = status;
+      Object.assign(check, { status, title });
     },
   };
 }
