@@ -86,7 +86,7 @@ function serve(
       return void serveSessionFiles(sessionFiles, request, response).catch(() =>
         response.destroy(),
       );
-    if (url.startsWith("/repository.git/")) return gate.serve(request, response, pushed);
+    if (/^\/(repository|snapshot)\.git\//.test(url)) return gate.serve(request, response, pushed);
     if (url === "/github" || url.startsWith("/github/"))
       return void serveGitHub(github, request, response).catch(() => response.destroy());
     if (url.startsWith("http://") && URL.canParse(url))

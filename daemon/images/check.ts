@@ -144,6 +144,7 @@ async function makeRepository(folder: string) {
 function taskOf(base: string, { prebootSeconds }: CheckOptions): Task {
   return {
     mode: "run",
+    agentBegan: false,
     branch,
     base,
     env: {
@@ -166,6 +167,7 @@ function taskOf(base: string, { prebootSeconds }: CheckOptions): Task {
     timeMs: prebootSeconds * 1_000 + slackMs / 2,
     prebootMs: prebootSeconds * 1_000,
     awayMs: slackMs,
+    cpus: 1,
     outputBytesMax: 4 * 2 ** 20,
     diskBytes: 20 * 2 ** 30,
     reserveBytes: 0,

@@ -3,12 +3,12 @@ import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises"
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { dirname, join } from "node:path";
 import { GitError, gitIn } from "./git.ts";
-import type { Gate, PushResult } from "./repositories.ts";
+import type { Author, Gate, PushResult } from "./repositories.ts";
 
 /** What one push may bring, in bytes; a blob over GitHub's own 100 MB could not go further. */
 const pushBytesMax = 512 * 2 ** 20;
 const blobBytesMax = 100 * 2 ** 20;
-/** All pushes of one run together. */
+/** All pushes of one run together, and all its snapshots. */
 const runBytesMax = 2 * 2 ** 30;
 /** git processes of one gate at once; what comes on top is asked to come again. */
 const backendsMax = 4;
@@ -16,6 +16,8 @@ const backendsMax = 4;
 const toldMax = 300;
 /** One clone, fetch or push of the container. */
 const requestMsMax = 10 * 60_000;
+/** Hidden from the container, as all below refs/trimo, but from what pushes a snapshot. */
+const snapshotRef = "refs/trimo/snapshot";
 
 /** Where a gate lies, which branch it serves, and where that goes on to. */
 type Named = { folder: string; branch: string; url: string };
@@ -53,8 +55,8 @@ class GitGate implements Gate {
   readonly #folder: string;
   readonly #branch: string;
   readonly #url: string;
-  /** What its pushes have brought, in bytes, and the git processes at work for it now. */
-  #bytes = 0;
+  /** What its pushes and snapshots have brought, in bytes, and the git processes at work for it now. */
+  readonly #bytes = { branch: 0, snapshot: 0 };
   #backends = 0;
 
   constructor({ folder, branch, url }: Named) {
@@ -152,12 +154,50 @@ class GitGate implements Gate {
     await rename(fresh, path);
   }
 
-  /** These four requests of this one repository, and none else. */
+  async recoverSnapshot({ message, name, email }: Author): Promise<number | null> {
+    const git = gitIn(this.#folder, null);
+    const told = await git([
+      "for-each-ref",
+      "--format=%(parent) %(committerdate:unix)",
+      snapshotRef,
+    ]);
+    const [parent = "", seconds = ""] = told.trim().split(" ");
+    if (!seconds) return null;
+    const head = await this.head();
+    const tree = await this.#treeWithSnapshot(parent, head);
+    if (tree === (await git(["rev-parse", `${head}^{tree}`])).trim()) return null;
+    const by = ["-c", `user.name=${name}`, "-c", `user.email=${email}`];
+    const commit = await git([...by, "commit-tree", tree, "-p", head, "-m", message]);
+    await git(["update-ref", `refs/heads/${this.#branch}`, commit.trim(), head]);
+    return Number(seconds) * 1_000;
+  }
+
+  /** The snapshot's tree on top of `head`; a path that was committed after it is as it was committed. */
+  async #treeWithSnapshot(parent: string, head: string): Promise<string> {
+    const git = gitIn(this.#folder, null);
+    if (parent === head) return (await git(["rev-parse", `${snapshotRef}^{tree}`])).trim();
+    await git(["read-tree", "--empty"]);
+    await git(["read-tree", "-i", "-m", "--aggressive", parent, head, snapshotRef]);
+    const unmerged = (await git(["ls-files", "--unmerged", "-z"])).split("\0").filter(Boolean);
+    const pathOf = (row: string) => row.slice(row.indexOf("\t") + 1);
+    for (const path of new Set(unmerged.map(pathOf)))
+      await git(["--work-tree=.", "update-index", "--force-remove", "--", path]);
+    for (const row of unmerged) {
+      const [mode, sha, stage] = row.slice(0, row.indexOf("\t")).split(" ");
+      if (stage !== "2") continue;
+      const entry = `${mode},${sha},${pathOf(row)}`;
+      await git(["update-index", "--add", "--replace", "--cacheinfo", entry]);
+    }
+    return (await git(["write-tree"])).trim();
+  }
+
+  /** These four requests of this one repository, two of them for a snapshot of it, and none else. */
   serve(request: IncomingMessage, response: ServerResponse, pushed: () => void) {
     const url = new URL(request.url ?? "/", "http://gateway");
-    const path = url.pathname.slice("/repository.git".length);
+    const [, name, path = ""] = /^\/(repository|snapshot)\.git(\/.*)$/.exec(url.pathname) ?? [];
+    const isSnapshot = name === "snapshot";
     const service = url.searchParams.get("service");
-    const services = ["git-upload-pack", "git-receive-pack"];
+    const services = isSnapshot ? ["git-receive-pack"] : ["git-upload-pack", "git-receive-pack"];
     const asks =
       request.method === "GET" && path === "/info/refs" && services.includes(service ?? "");
     const packs = request.method === "POST" && services.includes(path.slice(1));
@@ -165,8 +205,9 @@ class GitGate implements Gate {
       response.writeHead(404).end("The gate serves clone, fetch and push of its one repository.\n");
       return;
     }
-    if (this.#backends >= backendsMax || this.#bytes > runBytesMax) {
-      const busy = this.#bytes <= runBytesMax;
+    const budget = isSnapshot ? "snapshot" : "branch";
+    const busy = this.#bytes[budget] <= runBytesMax;
+    if (this.#backends >= backendsMax || !busy) {
       response.writeHead(busy ? 503 : 413, { "retry-after": "1" });
       response.end(busy ? "The gate is busy.\n" : "This run has pushed more than a run may.\n");
       return;
@@ -175,14 +216,17 @@ class GitGate implements Gate {
     const child = spawn("git", ["http-backend"], {
       stdio: ["pipe", "pipe", "ignore"],
       timeout: requestMsMax,
-      env: backendEnvironment(this.#folder, request, path, asks ? `service=${service}` : ""),
+      env: {
+        ...backendEnvironment(this.#folder, request, path, asks ? `service=${service}` : ""),
+        ...(isSnapshot ? snapshotEnvironment : {}),
+      },
     });
     let over = false;
     const end = () => {
       if (over) return;
       over = true;
       this.#backends -= 1;
-      if (path === "/git-receive-pack") pushed();
+      if (path === "/git-receive-pack" && !isSnapshot) pushed();
     };
     child.on("error", () => {
       end();
@@ -196,7 +240,7 @@ class GitGate implements Gate {
     child.stdin.on("error", () => {});
     response.on("close", () => child.kill());
     request.on("data", (chunk: Buffer) => {
-      this.#bytes += chunk.length;
+      this.#bytes[budget] += chunk.length;
     });
     request.pipe(child.stdin);
     copyCgi(child.stdout, response);
@@ -238,10 +282,16 @@ zero=0000000000000000000000000000000000000000
 lines=0
 while read -r old new ref; do
   lines=$((lines + 1))
-  [ "$ref" = "refs/heads/${branch}" ] || refuse "only the branch ${branch} can be pushed, not $ref. Commit to it instead."
   [ "$new" != "$zero" ] || refuse "the branch cannot be deleted."
-  [ "$old" != "$zero" ] || refuse "the branch is missing here; this run cannot make it anew."
-  git merge-base --is-ancestor "$old" "$new" || refuse "history only goes forward here. Commit on top of $old (git revert puts things right)."
+  if [ -n "$TRIMO_SNAPSHOT" ]; then
+    [ "$ref" = "${snapshotRef}" ] || refuse "only a snapshot can be pushed here, not $ref."
+    old=$(git rev-parse --verify --quiet "$new^") || refuse "a snapshot has a parent."
+    git merge-base --is-ancestor "$old" "refs/heads/${branch}" || refuse "a snapshot stands on the branch ${branch}, as it was pushed."
+  else
+    [ "$ref" = "refs/heads/${branch}" ] || refuse "only the branch ${branch} can be pushed, not $ref. Commit to it instead."
+    [ "$old" != "$zero" ] || refuse "the branch is missing here; this run cannot make it anew."
+    git merge-base --is-ancestor "$old" "$new" || refuse "history only goes forward here. Commit on top of $old (git revert puts things right)."
+  fi
   # A commit that did not come with this push is somebody else's, taken from the mirror by its id.
   if git rev-list "$new" --not "$old" | env -u GIT_ALTERNATE_OBJECT_DIRECTORIES git cat-file --batch-check='%(objecttype)' | grep -q missing; then
     refuse "a commit in this history belongs to another branch; commit on top of $old instead."
@@ -255,6 +305,19 @@ done
 [ "$lines" = 1 ] || refuse "push one branch at a time."
 `;
 }
+
+/** A snapshot replaces the one before, however small it is. */
+const snapshotEnvironment = {
+  TRIMO_SNAPSHOT: "1",
+  GIT_CONFIG_COUNT: "3",
+  GIT_CONFIG_KEY_0: "transfer.hideRefs",
+  GIT_CONFIG_VALUE_0: `!${snapshotRef}`,
+  GIT_CONFIG_KEY_1: "receive.denyNonFastForwards",
+  GIT_CONFIG_VALUE_1: "false",
+  // As loose objects: a pack each quarter of a minute would be many.
+  GIT_CONFIG_KEY_2: "receive.unpackLimit",
+  GIT_CONFIG_VALUE_2: "10000",
+};
 
 function backendEnvironment(folder: string, request: IncomingMessage, path: string, query: string) {
   return {

@@ -66,6 +66,7 @@ export function gitIn(
       // These are our own constants below, not somebody's input.
       unsafe: {
         allowUnsafeConfigEnvCount: true,
+        allowUnsafeConfigPaths: true,
         allowUnsafeHooksPath: true,
         allowUnsafeCredentialHelper: true,
         allowUnsafeProtocolOverride: true,

@@ -38,6 +38,9 @@ export type KeptCommits = { repository: string; branch: string; path: string; be
 
 export type PushResult = "pushed" | "moved" | { refused: string } | { unreachable: string };
 
+/** How a commit of Trimo's own is made. */
+export type Author = { message: string; name: string; email: string };
+
 /**
  * The bare repository of one run, outside the container: what the container clones from and all it can
  * push to.
@@ -62,7 +65,13 @@ export interface Gate {
   remoteContains(sha: string, token: string): Promise<boolean>;
   /** Writes the branch's commits since `base` as a git bundle; GitHub has `base` and all before it. */
   bundle(path: string, base: string): Promise<void>;
-  /** Answers the container's git; `pushed` is called when a push may have changed something. */
+  /**
+   * Commits onto the branch what the container's last snapshot has beyond it; a path that was committed since
+   * stays as it was committed. Gives when the snapshot was taken, in milliseconds since 1970; null: there is
+   * none, or nothing that the branch has not.
+   */
+  recoverSnapshot(by: Author): Promise<number | null>;
+  /** Answers the container's git; `pushed` is called when a push may have changed the branch. */
   serve(request: IncomingMessage, response: ServerResponse, pushed: () => void): void;
 }
 

@@ -64,5 +64,8 @@ const isAway = (error: unknown): boolean =>
 
 function waitingText(error: unknown, now: number): string {
   const who = error instanceof ServerError ? "The app" : "GitHub";
-  return `${who} does not answer; waiting since ${new Date(now).toISOString().slice(11, 16)} UTC`;
+  return `${who} does not answer; waiting since ${utcTime(now)}`;
 }
+
+/** The time of day for a notice: the browser is not there to know the zone. `ms` since 1970. */
+export const utcTime = (ms: number): string => `${new Date(ms).toISOString().slice(11, 16)} UTC`;

@@ -104,6 +104,7 @@ export class Journal {
         break;
       case "end":
         outcome.pushed = line.pushed;
+        outcome.nothing = line.nothing ?? false;
         this.ended = true;
         this.#over();
         break;

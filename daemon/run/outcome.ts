@@ -20,6 +20,8 @@ export type Outcome = {
   agentBegan: boolean;
   /** By its own word everything is in the gate. */
   pushed: boolean;
+  /** A rescue found no checkout on the volume: it was lost, or the agent never came to one. */
+  nothing: boolean;
   /** It had its task and wrote something; else nothing of it has happened. */
   began: boolean;
   /** The end of the agent's output, clean. */
@@ -43,6 +45,7 @@ export function blank(): Outcome {
     died: false,
     agentBegan: false,
     pushed: false,
+    nothing: false,
     began: false,
     tail: "",
   };

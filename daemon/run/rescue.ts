@@ -1,10 +1,11 @@
 import { cleanEnd } from "../redact.ts";
 import { type AgentSetup, blankReader } from "./agent-setup.ts";
 import type { Attempt, Parts } from "./attempt.ts";
+import { utcTime } from "./fetch.ts";
 import { follow } from "./follow.ts";
 import type { Outcome } from "./outcome.ts";
 import { transcriptPath } from "./run-record.ts";
-import { containerRequestOf, taskOf } from "./task.ts";
+import { containerRequestOf, leftoverCommit, taskOf } from "./task.ts";
 import type { Watched } from "./watched.ts";
 
 /** So many containers may try to save a dead one's work; an engine that is away is no try. */
@@ -15,24 +16,28 @@ const whyChars = 300;
  * Saves the work of a container that died from its volume: another container commits and pushes it.
  * That it died is on record before anything is removed, so a daemon killed here begins here again.
  *
- * After three that ran in vain the volume is kept, and the run ends saying so.
+ * After three that ran in vain the volume is kept, and the run ends saying so. Where there is no volume any
+ * more, or none that can be read, the last snapshot is what is left of the work.
  *
  * @throws Error when the rescue's own container dies or saves nothing: the caller tries again from the
  *   record. DockerError.
  */
 export async function rescue(
-  { engine, disk, config, identity, log }: Parts,
-  { job, folder, record, outbox, signals }: Attempt,
+  parts: Parts,
+  attempt: Attempt,
   { outOfMemory, tail }: Outcome,
   watched: Watched,
   agent: AgentSetup["task"],
 ) {
+  const { engine, disk, config, identity, log } = parts;
+  const { job, folder, record, outbox, signals } = attempt;
   const rescues = record.current.died?.rescues ?? 0;
   const died = { outOfMemory, tail, rescues };
   const keepVolume = rescues >= rescuesMax;
   record.update({ died, keepVolume });
   if (keepVolume) {
     log.error({ run: job.run }, "the dead container's work could not be rescued; its volume stays");
+    await recoverSnapshot(parts, attempt, watched, "the volume could not be read");
     return;
   }
   await engine.removeContainer(watched.container);
@@ -40,7 +45,9 @@ export async function rescue(
   const forge = new URL(config.github).host;
   const request = containerRequestOf(job, plan, identity);
   const { container, hand } = await engine.startContainer(request);
-  hand(JSON.stringify({ ...taskOf(job, plan, agent, forge), mode: "rescue", verify: [] }));
+  const agentBegan = outbox.events.some((one) => one.type === "stage" && one.stage === "agent");
+  const task = taskOf(job, plan, agent, forge);
+  hand(JSON.stringify({ ...task, mode: "rescue", agentBegan, verify: [] }));
   // Its journal and output are new; the transcript of the dead one stays.
   outbox.mark = {
     journal: 0,
@@ -56,8 +63,27 @@ export async function rescue(
     // A cancel that was asked of the run must not stop what saves its work.
     signals: { stop: new AbortController().signal, abandon, leave, over },
   });
-  if (over.aborted || (saved.pushed && !saved.died)) return;
+  if (over.aborted) return;
+  if (saved.pushed && !saved.died) {
+    if (saved.nothing && agentBegan)
+      await recoverSnapshot(parts, attempt, watched, "the volume is lost");
+    return;
+  }
   record.update({ died: { ...died, rescues: rescues + 1 } });
   const why = cleanEnd(saved.failed?.detail ?? saved.tail, whyChars);
   throw new Error(`the rescue's container saved nothing: ${why}`);
+}
+
+/** Puts the container's last snapshot on the branch in the gate, and says so. `why`: what it is needed for. */
+async function recoverSnapshot(
+  { config }: Parts,
+  { job, outbox }: Attempt,
+  { endpoints, plan }: Watched,
+  why: string,
+) {
+  const { author, leftoverMessage } = leftoverCommit(job, plan, new URL(config.github).host);
+  const takenAt = await endpoints.gate.recoverSnapshot({ ...author, message: leftoverMessage });
+  if (takenAt === null) return;
+  const text = `${why}; uncommitted work is as it was at ${utcTime(takenAt)}, by the last snapshot`;
+  outbox.add({ type: "notice", text });
 }

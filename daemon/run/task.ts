@@ -13,6 +13,7 @@ export const reserveBytes = 2 ** 30;
 export function taskOf(job: Job, plan: Plan, agent: AgentSetup["task"], forge: string): Task {
   return {
     mode: "run",
+    agentBegan: false,
     branch: job.branch,
     base: job.base.sha,
     env: {
@@ -25,15 +26,23 @@ export function taskOf(job: Job, plan: Plan, agent: AgentSetup["task"], forge: s
     },
     ...agent,
     verify: plan.verify,
-    author: { name: `${plan.agent} (Trimo)`, email: `trimo@users.noreply.${forge}` },
-    leftoverMessage: `Keep what run ${job.number} left uncommitted\n\nTrimo-Run: ${job.run}`,
+    ...leftoverCommit(job, plan, forge),
     stoppedMessage: `Keep what run ${job.number} had done when it was stopped\n\nTrimo-Run: ${job.run}`,
     timeMs: Math.round(plan.minutes * 60_000),
     prebootMs: plan.prebootSeconds * 1_000,
     awayMs: plan.awayMs,
+    cpus: plan.cpus,
     outputBytesMax,
     diskBytes: plan.diskBytes,
     reserveBytes,
+  };
+}
+
+/** Who makes a run's commits, and the message of the one that gathers what was left uncommitted. */
+export function leftoverCommit(job: Job, plan: Plan, forge: string) {
+  return {
+    author: { name: `${plan.agent} (Trimo)`, email: `trimo@users.noreply.${forge}` },
+    leftoverMessage: `Keep what run ${job.number} left uncommitted\n\nTrimo-Run: ${job.run}`,
   };
 }
 

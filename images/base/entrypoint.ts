@@ -1,4 +1,11 @@
-import { chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { lookEveryMs, runAgent } from "./agent-process.ts";
 import { clone, cloned } from "./clone.ts";
 import { Failed, write } from "./journal.ts";
@@ -8,6 +15,7 @@ import { bootServices } from "./preboot.ts";
 import { pause } from "./process.ts";
 import { createServices, type Services } from "./services.ts";
 import { promptFile, readied, takeSession } from "./session.ts";
+import { takeSnapshots } from "./snapshots.ts";
 import { stop } from "./stop.ts";
 import { places, type Task } from "./task.ts";
 import { agentId, endAgent } from "./user.ts";
@@ -30,20 +38,28 @@ async function main() {
   writeFileSync(places.output, "", { flag: "a" });
   const deadline = Date.now() + task.timeMs;
   const services = createServices(places.services, write);
-  let pushed = false;
+  const nothing = task.mode === "rescue" && !hasWork(task);
+  let pushed = nothing;
   try {
     if (task.mode === "run") pushed = await run(task, deadline, services);
-    // Without a whole checkout there is nothing to save.
-    else pushed = !existsSync(cloned) || (await commitAndPush(task, leftoverKbMax));
+    else if (!nothing) pushed = await commitAndPush(task, leftoverKbMax);
   } catch (error) {
     if (!(error instanceof Failed)) throw error;
     services.tellEnds();
     write({ type: "failed", code: error.code, detail: error.message });
   }
   services.close();
-  write({ type: "end", stopped: stop.signal.aborted, pushed });
+  write({ type: "end", stopped: stop.signal.aborted, pushed, nothing });
   await Promise.race([pause(lingerMs), new Promise((resolve) => process.on("SIGTERM", resolve))]);
   process.exit(0);
+}
+
+/**
+ * Whether a volume has something to save: a whole checkout, or what an agent made of one. Without either it is
+ * half a clone, or a new volume in place of one that was lost.
+ */
+function hasWork({ agentBegan }: Task): boolean {
+  return existsSync(cloned) || (agentBegan && readdirSync(places.workspace).length > 0);
 }
 
 async function run(task: Task, deadline: number, services: Services): Promise<boolean> {
@@ -64,7 +80,9 @@ async function run(task: Task, deadline: number, services: Services): Promise<bo
   write({ type: "stage", stage: "agent" });
   services.watch(lookEveryMs);
   const command = await readied(task);
+  const snapshots = takeSnapshots(task);
   const { finished, stopReason } = await runAgent(task, command, deadline, disk);
+  await snapshots.stop();
   write({ type: "stage", stage: "committing" });
   const pushed = await commitAndPush(
     task,

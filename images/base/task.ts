@@ -2,6 +2,8 @@
 export type Task = {
   /** `rescue`: the workspace holds a dead run's work; commit and push it, nothing else. */
   mode: "run" | "rescue";
+  /** Of a rescue: whether the agent had begun, so that what lies there may be its work. */
+  agentBegan: boolean;
   branch: string;
   base: string;
   /** Exported to the agent's login shell; no secret is among them. */
@@ -26,6 +28,8 @@ export type Task = {
   prebootMs: number;
   /** How long each step that needs the daemon waits for it to come back, in milliseconds. */
   awayMs: number;
+  /** Of the machine's, as many as the container may use. */
+  cpus: number;
   outputBytesMax: number;
   /** What the run may write in all, and what it should leave free on the engine's disk. */
   diskBytes: number;
@@ -70,7 +74,8 @@ export type Line = { at: number } & (
       code: "clone_failed" | "image_broken" | "preboot_failed" | "push_refused";
       detail: string;
     }
-  | { type: "end"; stopped: boolean; pushed: boolean }
+  /** `nothing`: a rescue found no checkout on the volume; images of before do not say it. */
+  | { type: "end"; stopped: boolean; pushed: boolean; nothing?: boolean }
 );
 
 export const places = {
@@ -81,4 +86,6 @@ export const places = {
   verify: (index: number): string => `/var/lib/trimo/verify-${index}.log`,
   workspace: "/workspace",
   remote: "http://127.0.0.1:3128/repository.git",
+  snapshots: "/var/lib/trimo/snapshots",
+  snapshotRemote: "http://127.0.0.1:3128/snapshot.git",
 } as const;

@@ -13,6 +13,7 @@ const outcome: Outcome = {
   began: true,
   agentBegan: true,
   pushed: true,
+  nothing: false,
   tail: "the last words",
 };
 const good: Evidence = {
