@@ -45,6 +45,7 @@ export const DaemonYml = z.strictObject({
     .default({ days: 14, disk: "5g" }),
   /** How long each step of a container waits for this daemon to come back. */
   away_minutes: z.number().positive().max(1_440).default(30),
+  push_minutes: z.number().positive().max(1_440).default(10),
   agents: z.record(AgentName, AgentSettings).default({}),
 });
 

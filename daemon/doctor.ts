@@ -72,6 +72,8 @@ export async function proveAgent(
     cancel,
     leave: new AbortController().signal,
     renewals: new Set<() => void>(),
+    hasContainer: () => true,
+    onContainerGone: () => {},
   };
   try {
     await mkdir(own.data, { recursive: true, mode: 0o700 });

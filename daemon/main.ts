@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { systemClock } from "../app/protocol/clock.ts";
@@ -9,6 +9,7 @@ import { fileDisk } from "./disk.ts";
 import { connectDocker } from "./docker/docker-engine.ts";
 import { openPool } from "./gateway/model/model.ts";
 import { Builds } from "./images/builds.ts";
+import { LockedError, lock } from "./lock.ts";
 import { GitRepositories } from "./repository/git-repositories.ts";
 import type { Parts } from "./run/attempt.ts";
 import { pushKeptLoop } from "./run/push-kept.ts";
@@ -36,7 +37,7 @@ export class StartError extends Error {}
 export async function startDaemon(config: Config, version: string, log: Logger): Promise<Daemon> {
   const engine = connectDocker();
   mkdirSync(config.data, { recursive: true, mode: 0o700 });
-  const unlock = lock(config.data);
+  const unlock = lockOrExplain(config.data);
   try {
     await engine.ping();
   } catch (error) {
@@ -58,6 +59,15 @@ export async function startDaemon(config: Config, version: string, log: Logger):
     version,
     unlock,
   );
+}
+
+function lockOrExplain(data: string): () => void {
+  try {
+    return lock(data, systemClock);
+  } catch (error) {
+    if (error instanceof LockedError) throw new StartError(error.message);
+    throw error;
+  }
 }
 
 /** Works with these parts until told to end, and calls `ended` then. */
@@ -116,37 +126,6 @@ function connect(parts: Parts, version: string, ended: () => void): Daemon {
     // A daemon that claims no more must not look well.
     ended: Promise.race([connection, dead]),
   };
-}
-
-/** One daemon a data folder: two would take each other's runs for leftovers. */
-function lock(data: string): () => void {
-  const path = join(data, "lock");
-  try {
-    const pid = Number(readFileSync(path, "utf8"));
-    if (pid !== process.pid && isDaemon(pid))
-      throw new StartError(
-        `Another daemon (process ${pid}) works in ${data}: stop it, or use --data DIR.`,
-      );
-  } catch (error) {
-    if (error instanceof StartError) throw error;
-    // No lock yet.
-  }
-  writeFileSync(path, String(process.pid), { mode: 0o600 });
-  return () => rmSync(path, { force: true });
-}
-
-/** Alive, and not another program that got the number of a daemon that was killed. */
-function isDaemon(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("trimo");
-  } catch {
-    return true;
-  }
 }
 
 function readIdentity(data: string): string {

@@ -101,6 +101,7 @@ CREATE TABLE `pauses` (
 	`daemon_id` text NOT NULL,
 	`agent` text NOT NULL,
 	`until` integer NOT NULL,
+	`code` text NOT NULL,
 	PRIMARY KEY(`daemon_id`, `agent`)
 );
 --> statement-breakpoint

@@ -102,7 +102,8 @@ function runEndpoints(routes: Hono<Env>, parts: Parts) {
     });
     if (!found || isRefused(found)) return respond(c, found ?? stale);
     const { workspace, repositoryId } = found;
-    return c.json(await parts.tokens.forRepository(workspace, repositoryId, request.purpose));
+    const { purpose, fresh } = request;
+    return c.json(await parts.tokens.forRepository(workspace, repositoryId, purpose, fresh));
   });
   routes.post("/runs/:id/settle", async (c) => {
     const request = await read(c, up.settle);

@@ -1,4 +1,5 @@
-import { carryOverMessages, continueAfterQuota } from "../dispatch/continuation.ts";
+import { carryOverMessages, continueAfterPause } from "../dispatch/continuation.ts";
+import { pausingCodes } from "../protocol/failure.ts";
 import type { Settle } from "../protocol/settle.ts";
 import type { Cause } from "../state/cause.ts";
 import type { Daemon } from "../state/daemon.ts";
@@ -57,8 +58,8 @@ async function endRun(tx: Tx, daemon: Daemon, run: Run, end: Settle) {
   const ended = await move(tx, run, to, changes, { type: "ended", state: to, failure, cause });
   if (!ended) return;
   if (ended.failureCode === "asked_question") await requestQuestion(tx, ended);
-  if (ended.failureCode === "quota_reached" && end.quota)
-    await continueAfterQuota(tx, daemon, ended, end.quota);
+  const code = pausingCodes.find((one) => one === ended.failureCode);
+  if (code && end.quota) await continueAfterPause(tx, daemon, ended, { ...end.quota, code });
   await carryOverMessages(tx, ended);
 }
 

@@ -1,3 +1,4 @@
+import type { PausingCode } from "../protocol/failure.ts";
 import type { Settle } from "../protocol/settle.ts";
 import type { Daemon } from "../state/daemon.ts";
 import type { Tx } from "../state/database.ts";
@@ -29,13 +30,13 @@ export const afterQuota = (run: number): string =>
  * A run whose model's service takes no more requests goes on by itself, as a new run on top of what it
  * has pushed. Which agent of its list takes it, and when, is decided when it is claimed.
  */
-export async function continueAfterQuota(
+export async function continueAfterPause(
   tx: Tx,
   daemon: Daemon,
   run: Run,
-  quota: NonNullable<Settle["quota"]>,
+  pause: NonNullable<Settle["quota"]> & { code: PausingCode },
 ) {
-  await pauseAgents(tx, daemon, quota);
+  await pauseAgents(tx, daemon, pause);
   await requestAllPositions(tx);
   tx.wake("queue");
   const pipeline = await findPipeline(tx, run.pipelineId);

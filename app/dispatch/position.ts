@@ -55,12 +55,13 @@ async function refusalFor(db: Reads, run: Run, pipeline: Pipeline) {
   return run.composed === null ? await refusalOf(db, "prompt", run.id) : null;
 }
 
-/** Every daemon that is there for it has used up its agent's quota. */
+/** On every daemon that is there for it its agent pauses. */
 function waitsForQuota(here: Daemon[], paused: Pause[], now: number): Position {
   const until = Math.min(...paused.map((pause) => pause.until));
-  const agent = paused[0]?.agent ?? "";
+  const first = paused.find((pause) => pause.until === until);
   const daemons = here.map((daemon) => daemon.name);
-  const waits = { for: "quota" as const, agent, daemons, until };
+  const code = first?.code ?? "quota_reached";
+  const waits = { for: "quota" as const, agent: first?.agent ?? "", code, daemons, until };
   return { position: null, startsInMs: Math.max(0, until - now), waits };
 }
 

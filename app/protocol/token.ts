@@ -7,6 +7,8 @@ export const TokenRequest = z.strictObject({
    * what was `kept` of an attempt that is over, beside the branch.
    */
   purpose: z.enum(["push", "read", "kept"]),
+  /** GitHub refused the one before, as after a transfer or a suspension: a new one is minted. */
+  fresh: z.boolean().default(false),
 });
 export type TokenPurpose = z.infer<typeof TokenRequest>["purpose"];
 /** A token for the one repository of this attempt; `expiresAt` in milliseconds since 1970. */

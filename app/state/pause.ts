@@ -1,4 +1,5 @@
 import { eq, gt, lte } from "drizzle-orm";
+import type { PausingCode } from "../protocol/failure.ts";
 import type { Settle } from "../protocol/settle.ts";
 import type { Daemon } from "./daemon.ts";
 import type { Reads, Tx } from "./database.ts";
@@ -13,20 +14,20 @@ const unknownMs = 15 * 60_000;
 const leastMs = 5_000;
 const mostMs = 8 * 24 * 3_600_000;
 
-/** Pauses the agents of a daemon that have used up their quota. */
+/** Pauses the agents of a daemon whose service takes no more requests for now. */
 export async function pauseAgents(
   tx: Tx,
   daemon: Pick<Daemon, "id">,
-  { resetAt, agents }: NonNullable<Settle["quota"]>,
+  { resetAt, agents, code }: NonNullable<Settle["quota"]> & { code: PausingCode },
 ) {
   const least = tx.now + leastMs;
   const until = Math.min(tx.now + mostMs, Math.max(least, resetAt ?? tx.now + unknownMs));
   for (const agent of agents) {
-    const row = { daemonId: daemon.id, agent, until };
+    const row = { daemonId: daemon.id, agent, until, code };
     await tx
       .insert(pauses)
       .values(row)
-      .onConflictDoUpdate({ target: [pauses.daemonId, pauses.agent], set: { until } });
+      .onConflictDoUpdate({ target: [pauses.daemonId, pauses.agent], set: { until, code } });
   }
 }
 

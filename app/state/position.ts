@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { pausingCodes } from "../protocol/failure.ts";
 
 const number = z.number();
 const text = z.string();
@@ -15,7 +16,13 @@ export const Position = z.object({
     /** A daemon that can run it; `away`: the names of those that could, were they here. */
     z.object({ for: z.literal("daemon"), away: z.array(text) }),
     /** `until`: milliseconds since 1970. */
-    z.object({ for: z.literal("quota"), agent: text, daemons: z.array(text), until: number }),
+    z.object({
+      for: z.literal("quota"),
+      agent: text,
+      code: z.enum(pausingCodes),
+      daemons: z.array(text),
+      until: number,
+    }),
     z.object({ for: z.literal("hold") }),
     z.object({ for: z.literal("suspended") }),
     z.object({ for: z.literal("branch") }),

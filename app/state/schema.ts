@@ -8,7 +8,7 @@ import {
   uniqueIndex,
 } from "drizzle-orm/sqlite-core";
 import type { Stage } from "../protocol/event.ts";
-import type { FailureCode } from "../protocol/failure.ts";
+import { type FailureCode, pausingCodes } from "../protocol/failure.ts";
 import type { Cause } from "./cause.ts";
 import type { FailedCi } from "./failed-ci.ts";
 import type { IntentRequest } from "./intent-request.ts";
@@ -300,6 +300,8 @@ export const pauses = sqliteTable(
     daemonId: text("daemon_id").notNull(),
     agent: text("agent").notNull(),
     until: integer("until").notNull(),
+    /** What its service did last. */
+    code: text("code", { enum: pausingCodes }).notNull(),
   },
   (t) => [primaryKey({ columns: [t.daemonId, t.agent] })],
 );

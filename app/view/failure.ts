@@ -97,7 +97,7 @@ export const failureWords: Record<FailureCode, { title: string; fix: string }> =
   },
   model_overloaded: {
     title: "the model's service does not answer properly",
-    fix: "What was done is committed. Use `/trimo retry` when the service has recovered, or `/trimo retry agent=…`.",
+    fix: "What was done is committed. If a follow-up run is queued, its comment says when it starts; `/trimo cancel` stops waiting. Otherwise use `/trimo continue` when the service has recovered, or `/trimo retry agent=…`.",
   },
   model_unknown: {
     title: "the model's service does not know the model",

@@ -24,6 +24,6 @@ export function originWords(origin: Origin): string {
     case "unheard":
       return "/trimo tell";
     case "quota":
-      return `${originWords(origin.first)}, continued after a quota`;
+      return `${originWords(origin.first)}, continued after a pause`;
   }
 }

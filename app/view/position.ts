@@ -50,6 +50,11 @@ function soonWords(startsInMs: number | null): string {
 function quotaWords(waits: Extract<Position["waits"], { for: "quota" }>, inMs: number): Words {
   const at = `${new Date(waits.until).toISOString().slice(0, 16).replace("T", " ")} UTC`;
   const on = waits.daemons.map(code).join(" and ");
+  if (waits.code === "model_overloaded")
+    return {
+      where: `waiting for the model's service · starts in about ${roughly(inMs)}`,
+      why: `The service behind ${code(waits.agent)} on ${on} did not answer properly; the run starts by itself at ${at}.`,
+    };
   return {
     where: `waiting for quota · starts in about ${roughly(inMs)}`,
     why: `The quota of ${code(waits.agent)} on ${on} is used up until ${at}; the run starts by itself then.`,

@@ -84,7 +84,7 @@ const words: Words = {
       : `${what} It is now run ${next}.`;
   },
   quota_given_up: ({ run, times }) =>
-    `❓ Run ${run} is the ${times}th in a row that was ended by its model's quota, so Trimo does not go on by itself. Use \`/trimo continue\` when there is quota again.`,
+    `❓ Run ${run} is the ${times}th in a row that its model's service did not let finish, so Trimo does not go on by itself. Use \`/trimo continue\` when it takes requests again.`,
   pull_refused: ({ branch, why }) =>
     `❌ GitHub refuses the pull request for ${code(branch)}: ${plain(why, 300)}`,
   closed_unchanged: () =>

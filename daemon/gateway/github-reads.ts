@@ -64,7 +64,7 @@ export type GitHubProxy = ReturnType<typeof createGitHubProxy>;
 export function createGitHubProxy(
   api: string,
   job: Pick<Job, "repository" | "branch" | "issue">,
-  token: () => Promise<string>,
+  token: (refused?: string | null) => Promise<string>,
   comment: (text: string) => boolean,
   clock: Clock,
 ) {
@@ -172,21 +172,13 @@ async function fetchAnswer(
   accept: string,
   before: Answer | undefined,
 ): Promise<Answer> {
-  const response = await fetch(`${github.api}${path}`, {
-    headers: {
-      accept,
-      authorization: `Bearer ${await github.token()}`,
-      "user-agent": "trimo",
-      "x-github-api-version": "2022-11-28",
-      ...(before?.etag ? { "if-none-match": before.etag } : {}),
-    },
-    // Elsewhere the token would go along.
-    redirect: "manual",
-    signal: AbortSignal.timeout(requestMsMax),
-  }).catch((error) => {
-    const body = JSON.stringify({ message: `Trimo: GitHub does not answer: ${String(error)}` });
-    return new Response(body, { status: 502, headers: { "content-type": "application/json" } });
-  });
+  const token = await github.token();
+  const first = await fetchWith(github, path, accept, before, token);
+  // A token that was good may be refused after a transfer or a suspension.
+  const response =
+    first.status === 401
+      ? await fetchWith(github, path, accept, before, await github.token(token))
+      : first;
   const at = github.clock.now();
   if (response.status === 304 && before) return { ...before, at };
   const body = await limited(response);
@@ -206,6 +198,30 @@ async function fetchAnswer(
     body: withoutTokens(body),
     at,
   };
+}
+
+async function fetchWith(
+  { api }: GitHubProxy,
+  path: string,
+  accept: string,
+  before: Answer | undefined,
+  token: string,
+): Promise<Response> {
+  return await fetch(`${api}${path}`, {
+    headers: {
+      accept,
+      authorization: `Bearer ${token}`,
+      "user-agent": "trimo",
+      "x-github-api-version": "2022-11-28",
+      ...(before?.etag ? { "if-none-match": before.etag } : {}),
+    },
+    // Elsewhere the token would go along.
+    redirect: "manual",
+    signal: AbortSignal.timeout(requestMsMax),
+  }).catch((error) => {
+    const body = JSON.stringify({ message: `Trimo: GitHub does not answer: ${String(error)}` });
+    return new Response(body, { status: 502, headers: { "content-type": "application/json" } });
+  });
 }
 
 /** A repository's own object can hold a token to clone it with. */

@@ -15,7 +15,10 @@ export class Messages {
   readonly #onDelivered: (message: Message) => void;
   #deliveredTo: number;
 
-  /** `last`: the number an earlier daemon had got to. `onDelivered`: told of each that is fetched, once. */
+  /**
+   * `last`: the number an earlier daemon had got to. `onDelivered`: told of each that has arrived, once: who asks
+   * for the next has the one before.
+   */
   constructor(clock: Clock, last: number, onDelivered: (message: Message) => void) {
     this.#clock = clock;
     this.received = last;
@@ -47,9 +50,6 @@ export class Messages {
       done();
       response.writeHead(200, { "content-type": "application/json" });
       response.end(JSON.stringify({ id: message.id, text: message.text }));
-      if (message.id <= this.#deliveredTo) return;
-      this.#deliveredTo = message.id;
-      this.#onDelivered(message);
     };
     void this.#clock.sleep(heldMs, over.signal).then(() => {
       if (over.signal.aborted) return;
@@ -57,7 +57,16 @@ export class Messages {
       response.writeHead(204).end();
     });
     response.on("close", done);
+    this.#arrivedUpTo(after);
     this.#waiting.add(wake);
     wake();
+  }
+
+  #arrivedUpTo(id: number) {
+    for (const message of this.#all) {
+      if (message.id <= this.#deliveredTo || message.id > id) continue;
+      this.#deliveredTo = message.id;
+      this.#onDelivered(message);
+    }
   }
 }

@@ -17,6 +17,12 @@ export class GitError extends Error {
 const awayWords =
   /could not resolve|failed to connect|couldn't connect|connection (was )?(refused|reset|timed out)|timed? ?out|block timeout|error: (429|5\d\d)|HTTP (429|5\d\d)|empty reply|early EOF|unexpected disconnect|hung up|RPC failed|too slow|\bSSL\b|\bTLS\b|Internal Server Error|error in commit_refs|network is unreachable/i;
 
+/** Whether it was the token that was refused, by what git printed. */
+export const isTokenRefused = (text: string): boolean =>
+  /authentication failed|error: 401|HTTP 401|invalid (username|credentials)|could not read (username|password)/i.test(
+    text,
+  );
+
 /** What says no, whatever else is printed around it. */
 const refusedWords = /(error:|HTTP) 40[134]|not found|access denied|authentication failed/i;
 

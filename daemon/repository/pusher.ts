@@ -1,12 +1,14 @@
 import type { Clock } from "../../app/protocol/clock.ts";
 import type { Fact } from "../../app/protocol/event.ts";
 import { RunningState } from "../../app/protocol/running-state.ts";
+import { GitError, isTokenRefused } from "./git.ts";
 import { Refusals } from "./refusals.ts";
 import type { Gate, PushResult } from "./repositories.ts";
 
-/** How long the end of a run waits for GitHub to take its commits. */
-const lastPushMsMax = 10 * 60_000;
-const retry = { baseMs: 500, mostMs: 15_000 };
+/** How long the end of a run waits for GitHub to take its commits, and once it was cancelled. */
+const lastPushMsMax = 24 * 3_600_000;
+const cancelledPushMsMax = 10 * 60_000;
+const retry = { baseMs: 500, mostMs: 60_000 };
 /** A refusal is believed at the run's end only. */
 const believing = { least: 3, overMs: 90_000 };
 const refusedPauseMs = 45_000;
@@ -19,11 +21,24 @@ export type PushVerdict =
   | { ok: true; head: string | null }
   | { ok: false; why: "moved" | "refused" | "unreachable"; detail: string; kept: string | null };
 
+/** What becomes of a run whose last commits GitHub does not take for long. */
+export type LongWait = {
+  /** Since when the commits are ready, in milliseconds since 1970; perhaps before the daemon's start. */
+  since: number;
+  /** Aborted: somebody cancelled the run, and it waits no longer than minutes. */
+  cancel: AbortSignal;
+  /** Told once, after the first two tries. */
+  onWaiting(): void;
+  /** From when on, since then, each try tells `onLong`: what the run holds besides its commits can go. */
+  longMs: number;
+  onLong(): Promise<void>;
+};
+
 type PusherParts = {
   gate: Gate;
   /** The newest commit told of, the newest on GitHub (null: the branch is not there), the run's first. */
   at: { told: string; onGitHub: string | null; start: string };
-  token: () => Promise<string>;
+  token: (refused?: string | null) => Promise<string>;
   /** Whether nobody else can have the attempt: else nothing is pushed, and it is waited for. */
   isOurs: () => boolean;
   clock: Clock;
@@ -37,7 +52,9 @@ type PusherParts = {
  */
 export class Pusher {
   #gate: Gate;
-  #token: () => Promise<string>;
+  #token: PusherParts["token"];
+  /** The token that GitHub refused last; null: it takes them. */
+  #refused: string | null = null;
   #isOurs: () => boolean;
   #clock: Clock;
   #tell: (fact: Fact) => void;
@@ -99,19 +116,36 @@ export class Pusher {
   async #push(sha: string, branch?: string): Promise<PushResult> {
     if (!this.#isOurs()) return { unreachable: "The app does not answer: pushes wait for it." };
     try {
-      const token = await this.#token();
-      return await this.#gate.push(sha, token, { branch, signal: this.#signal });
+      return await this.#withToken(async (token) => {
+        const result = await this.#gate.push(sha, token, { branch, signal: this.#signal });
+        if (typeof result !== "string" && isTokenRefused(Object.values(result)[0] ?? ""))
+          this.#refused = token;
+        return result;
+      });
     } catch (error) {
       return { unreachable: error instanceof Error ? error.message : String(error) };
     }
   }
 
+  /** With another token where GitHub refused the last one. */
+  async #withToken<T>(work: (token: string) => Promise<T>): Promise<T> {
+    const token = await this.#token(this.#refused);
+    this.#refused = null;
+    try {
+      return await work(token);
+    } catch (error) {
+      if (error instanceof GitError && isTokenRefused(error.message)) this.#refused = token;
+      throw error;
+    }
+  }
+
   /** Everything on GitHub and seen there, or why not; `beside` is the branch that keeps the work then. */
-  async finish(beside: string): Promise<PushVerdict> {
-    const until = this.#clock.now() + lastPushMsMax;
+  async finish(beside: string, wait: LongWait): Promise<PushVerdict> {
     const state = new RunningState(this.#clock, this.#signal);
+    // A cancel is heard at once, and then ends no more than the patience.
+    const patient = new RunningState(this.#clock, AbortSignal.any([this.#signal, wait.cancel]));
     const refusals = new Refusals(believing);
-    for (;;) {
+    for (let tries = 1; ; tries++) {
       this.nudge();
       await this.#working;
       if (state.running && this.#isRefused && !refusals.believed(this.#clock.now())) {
@@ -119,11 +153,16 @@ export class Pusher {
         continue;
       }
       const verdict = await this.#verdict(beside);
+      const waited = this.#clock.now() - wait.since;
+      const most = patient.running ? lastPushMsMax : cancelledPushMsMax;
       // An app that is silent is waited for: it may have given the run to somebody else.
-      const inTime = this.#clock.now() < until || !this.#isOurs();
+      const inTime = waited < most || !this.#isOurs();
       const again = !verdict.ok && verdict.why === "unreachable" && inTime;
       if (!again || !state.running) return verdict;
-      await state.backOff(retry);
+      // Not for a single hiccup.
+      if (tries === 2) wait.onWaiting();
+      if (waited >= wait.longMs) await wait.onLong();
+      await (patient.running ? patient : state).backOff(retry);
     }
   }
 
@@ -146,12 +185,12 @@ export class Pusher {
   async #seen(): Promise<PushVerdict> {
     try {
       for (let looks = 1; ; looks++) {
-        const token = await this.#token();
-        const head = await this.#gate.remoteHead(token);
+        const look = (token: string) => this.#gate.remoteHead(token);
+        const head = await this.#withToken(look);
         if (head === this.#told) return { ok: true, head };
         // Somebody has pushed on top meanwhile.
-        if (head && (await this.#gate.remoteContains(this.#told, token)))
-          return { ok: true, head: this.#told };
+        const contains = (token: string) => this.#gate.remoteContains(this.#told, token);
+        if (head && (await this.#withToken(contains))) return { ok: true, head: this.#told };
         if (looks >= looksMax || this.#signal.aborted) {
           const detail = `GitHub has ${head ?? "no such branch"}`;
           return { ok: false, why: "moved", detail, kept: null };

@@ -19,7 +19,7 @@ import type { Repositories } from "../repository/repositories.ts";
 import type { Server } from "../server/client.ts";
 import { Term } from "../server/lease.ts";
 import { Outbox } from "../server/outbox.ts";
-import { tokenKeeper } from "../server/token.ts";
+import { type TokenKeeper, tokenKeeper } from "../server/token.ts";
 import { RecordFile, type RunRecord, runFolder } from "./run-record.ts";
 import { type Controls, Signals } from "./signals.ts";
 
@@ -50,7 +50,7 @@ export type Attempt = Readonly<{
   secrets: Set<string>;
   signals: Signals;
   /** A token to push with; see `tokenKeeper`. */
-  pushToken: () => Promise<string>;
+  pushToken: TokenKeeper;
   /** What `gh` in the container speaks to. */
   github: GitHubProxy;
   /** For how long the attempt is surely this daemon's. */

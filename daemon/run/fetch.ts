@@ -1,5 +1,5 @@
 import { RunningState } from "../../app/protocol/running-state.ts";
-import { GitError } from "../repository/git.ts";
+import { GitError, isTokenRefused } from "../repository/git.ts";
 import { Refusals } from "../repository/refusals.ts";
 import type { Fetched } from "../repository/repositories.ts";
 import { ServerError } from "../server/client.ts";
@@ -23,13 +23,16 @@ export async function fetchMirror(
   const state = new RunningState(clock, AbortSignal.any([signals.over, signals.cancel]));
   const patience = new Patience(clock.now());
   const { repository, branch } = job;
+  let token: string | null = null;
+  let refused: string | null = null;
   for (;;) {
     try {
-      const token = await pushToken();
+      token = await pushToken(refused);
       return await repositories.fetch({ repository, branch, token }, state.signal);
     } catch (error) {
       if (signals.cancel.aborted) throw new Cancelled();
       if (signals.over.aborted || !patience.has(error, clock.now())) throw error;
+      refused = error instanceof GitError && isTokenRefused(error.message) ? token : null;
       // Not for a single hiccup.
       if (isAway(error) && state.failures === 1)
         outbox.add({ type: "notice", text: waitingText(error, clock.now()) });

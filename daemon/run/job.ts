@@ -3,6 +3,7 @@ import { RunningState } from "../../app/protocol/running-state.ts";
 import type { Settle } from "../../app/protocol/settle.ts";
 import { nothingSpent } from "../agents/adapter.ts";
 import { volumeName } from "../docker/container-spec.ts";
+import type { LimitHit } from "../gateway/model/model.ts";
 import { Pusher } from "../repository/pusher.ts";
 import { keepLease } from "../server/lease.ts";
 import { quotaOf, settleSession } from "./agent-setup.ts";
@@ -13,6 +14,7 @@ import {
   removeContainerAndVolume,
   removeRunFolder,
 } from "./clean-up.ts";
+import { utcTime } from "./fetch.ts";
 import { follow } from "./follow.ts";
 import { recordKept } from "./kept.ts";
 import { died, type Outcome } from "./outcome.ts";
@@ -36,9 +38,10 @@ import type { Watched } from "./watched.ts";
 
 /** A container that ends before it has read its task is begun again this often. */
 const beginningsMax = 2;
-/** How long an engine that does not answer is waited for before the run fails, and how often. */
-const dockerAwayMsMax = 3 * 60_000;
-const dockerAwaysMax = 5;
+/** How long in all an engine that does not answer is waited for before the run fails. */
+const dockerAwayMsMax = 30 * 60_000;
+/** How long a model's service that does not answer properly is left alone; then the run goes on by itself. */
+const overloadedMs = 5 * 60_000;
 const dockerRetry = { baseMs: 250, mostMs: 5_000 };
 
 /**
@@ -124,8 +127,7 @@ async function execute(
     void outbox.delivered(signals.over).then(() => renewNow(controls));
     const pusher = pusherFor(parts, attempt, prepared);
     const watched = watchedOf(parts, attempt, prepared, pusher);
-    const known = record.current.died;
-    const outcome = known ? died(known) : await follow(watched);
+    const outcome = await outcomeOf(record.current, watched);
     if (signals.over.aborted) return null;
     // Killed between starting it and handing it the task: nothing has happened yet.
     const neverBegan = outcome.died && !outcome.began && !signals.cancel.aborted;
@@ -133,26 +135,35 @@ async function execute(
       await removeContainerAndVolume(parts.engine, job, record.current.containerId);
       continue;
     }
-    if (outcome.died && outcome.began)
+    const rescued = record.current.pushing !== null;
+    if (outcome.died && outcome.began && !rescued)
       await rescue(parts, attempt, outcome, watched, prepared.agent.task);
     if (signals.over.aborted) return null;
-    if (mode !== "keep") return await conclude(parts, attempt, prepared, outcome, pusher);
+    if (mode !== "keep") return await conclude(parts, attempt, prepared, outcome, pusher, controls);
     const changed = (await prepared.gate.head()) !== prepared.plan.startSha;
     record.update({ keep: changed });
     return closeWith(attempt, { outcome: "cancelled", failure: null }, nothingPushed);
   }
 }
 
+/** What came of the container: as it is on record, or by following it to its end. */
+async function outcomeOf({ pushing, died: known }: RunRecord, watched: Watched): Promise<Outcome> {
+  if (pushing) return pushing.outcome;
+  return known ? died(known) : await follow(watched);
+}
+
 /** A container at work, or why there is none; null when the run was taken from this daemon meanwhile. */
 async function prepareOrRefuse(parts: Parts, attempt: Attempt) {
+  const { clock } = parts;
   const { job, record, signals } = attempt;
-  for (let aways = 0; ; aways++) {
+  const until = clock.now() + dockerAwayMsMax;
+  for (;;) {
     try {
       return await prepare(parts, attempt);
     } catch (error) {
       if (signals.over.aborted) return null;
       // Nothing has happened yet: a Docker that is being restarted is waited for.
-      if (isDockerAway(error) && aways < dockerAwaysMax && (await dockerIsBack(parts, attempt))) {
+      if (isDockerAway(error) && (await dockerIsBack(parts, attempt, until))) {
         await removeContainerAndVolume(parts.engine, job, record.current.containerId);
         continue;
       }
@@ -166,9 +177,9 @@ async function prepareOrRefuse(parts: Parts, attempt: Attempt) {
 }
 
 /** Whether Docker answers again before long, and the run is still wanted. */
-async function dockerIsBack({ engine, clock }: Parts, { outbox, signals }: Attempt) {
-  outbox.add({ type: "notice", text: "Docker does not answer; waiting for it" });
-  const until = clock.now() + dockerAwayMsMax;
+async function dockerIsBack({ engine, clock }: Parts, { outbox, signals }: Attempt, until: number) {
+  const text = `Docker does not answer; waiting since ${utcTime(clock.now())}`;
+  outbox.add({ type: "notice", text });
   const state = new RunningState(clock, AbortSignal.any([signals.over, signals.cancel]));
   while (state.running && clock.now() < until) {
     await state.backOff(dockerRetry);
@@ -249,10 +260,23 @@ async function conclude(
   prepared: Prepared,
   outcome: Outcome,
   pusher: Pusher,
+  controls: Controls,
 ): Promise<Settle | null> {
+  const { clock } = parts;
   const { job, outbox, record, signals } = attempt;
-  outbox.add({ type: "stage", stage: "pushing" });
-  const push = await pusher.finish(`${job.branch}-run-${job.number}`);
+  if (!record.current.pushing) outbox.add({ type: "stage", stage: "pushing" });
+  const since = record.current.pushing?.since ?? clock.now();
+  record.update({ pushing: { since, outcome } });
+  const push = await pusher.finish(`${job.branch}-run-${job.number}`, {
+    since,
+    longMs: parts.config.push_minutes * 60_000,
+    cancel: signals.cancel,
+    onWaiting() {
+      const text = `GitHub does not take the commits; waiting since ${utcTime(since)}`;
+      outbox.add({ type: "notice", text });
+    },
+    onLong: () => freeSlot(parts, attempt, controls),
+  });
   // Not before: the last push may just be on its way through.
   const { changed } = pusher;
   if (signals.over.aborted) return null;
@@ -274,9 +298,35 @@ async function conclude(
   });
   const { keep, keepVolume } = record.current;
   if (keep || keepVolume) outbox.add({ type: "kept", commits: keep, volume: keepVolume });
-  const usedUp = problem?.code === "quota_reached";
-  const quota = usedUp ? quotaOf(parts.config, plan, problem.resetAt) : null;
+  const quota = pauseFor(problem, { config: parts.config, plan, now: clock.now() });
   return closeWith(attempt, ending, { head: push.ok ? push.head : null, changed, quota });
+}
+
+/** For how long this run's agents pause, and which; null: its model's service takes requests. */
+function pauseFor(
+  problem: LimitHit | null,
+  { config, plan, now }: { config: Parts["config"]; plan: Plan; now: number },
+): Settle["quota"] {
+  if (problem?.code === "quota_reached") return quotaOf(config, plan, problem.resetAt);
+  return problem?.code === "model_overloaded" ? quotaOf(config, plan, now + overloadedMs) : null;
+}
+
+/** What remains to be done needs no container: another run may have its place. */
+async function freeSlot(
+  { engine, log }: Parts,
+  { job, record }: Attempt,
+  { hasContainer, onContainerGone }: Controls,
+) {
+  const { containerId, keepVolume } = record.current;
+  if (!hasContainer()) return;
+  try {
+    if (keepVolume) await removeContainer(engine, job, containerId);
+    else await removeContainerAndVolume(engine, job, containerId);
+    onContainerGone();
+  } catch (error) {
+    // An engine that is away: it is removed at the end as well.
+    log.warn({ err: error, run: job.run }, "the container of a waiting run could not be removed");
+  }
 }
 
 /** That an agent's session cannot be kept never fails its run. */
@@ -313,7 +363,7 @@ async function finish(parts: Parts, attempt: Attempt, mode: Mode, end: Settle) {
     const about = { run, attempt: job.attempt, number, repository, branch, title };
     recordKept(parts, { ...about, since, commits, volume });
   }
-  if (mode !== "keep") await settle(parts, attempt, end);
+  if (mode !== "keep" && !(await settle(parts, attempt, end))) return;
   if (signals.over.aborted) return;
   await removeRunFolder(parts, folder, job);
   if (mode === "keep") log.warn({ run: job.run, kept: keep }, "another run goes on instead");

@@ -1,32 +1,34 @@
-import type { Failure } from "../../app/protocol/failure.ts";
-import type { StopReason } from "../../images/base/task.ts";
-import type { Problem } from "../agents/adapter.ts";
+import { z } from "zod";
+import { Failure, FailureCode } from "../../app/protocol/failure.ts";
 
 /** What came of a container, put together from its journal, its output and its end. */
-export type Outcome = {
-  agent: {
-    exit: number | null;
-    signal: string | null;
-    stopReason: StopReason | null;
-  } | null;
+export const Outcome = z.object({
+  agent: z
+    .object({
+      exit: z.number().nullable(),
+      signal: z.string().nullable(),
+      stopReason: z.enum(["time", "output", "memory", "disk", "pids"]).nullable(),
+    })
+    .nullable(),
   /** Why the agent's work does not count, by its own output and exit. */
-  agentProblem: Problem | null;
-  receipts: { command: string; exit: number }[];
-  failed: Failure | null;
-  outOfMemory: boolean;
+  agentProblem: z.object({ code: FailureCode, text: z.string() }).nullable(),
+  receipts: z.array(z.object({ command: z.string(), exit: z.number() })),
+  failed: Failure.nullable(),
+  outOfMemory: z.boolean(),
   /** It ended before its work did, or with work that never came to the gate. */
-  died: boolean;
+  died: z.boolean(),
   /** The agent was started: from then on there may be work on the volume. */
-  agentBegan: boolean;
+  agentBegan: z.boolean(),
   /** By its own word everything is in the gate. */
-  pushed: boolean;
+  pushed: z.boolean(),
   /** A rescue found no checkout on the volume: it was lost, or the agent never came to one. */
-  nothing: boolean;
+  nothing: z.boolean(),
   /** It had its task and wrote something; else nothing of it has happened. */
-  began: boolean;
+  began: z.boolean(),
   /** The end of the agent's output, clean. */
-  tail: string;
-};
+  tail: z.string(),
+});
+export type Outcome = z.infer<typeof Outcome>;
 
 /** The outcome of a container that an earlier daemon saw die. */
 export function died(known: { outOfMemory: boolean; tail: string }): Outcome {

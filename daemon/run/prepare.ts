@@ -81,12 +81,12 @@ export async function prepare(parts: Parts, attempt: Attempt): Promise<Prepared>
 export async function reattach(parts: Parts, attempt: Attempt): Promise<Prepared | null> {
   const { engine, disk, repositories } = parts;
   const { record, job, outbox } = attempt;
-  const { plan, containerId, died } = record.current;
+  const { plan, containerId, died, pushing } = record.current;
   if (!plan || !containerId) return null;
   const gate = repositories.openGate(gateOf(attempt));
   const agent = await agentSetupFor(parts, attempt, plan, true);
   const prepared = { container: containerId, carrier: null, gate, plan, agent };
-  if (died) return prepared;
+  if (died || pushing) return prepared;
   // Started ahead of its plan and killed with it: there is no gate yet, so nothing has begun.
   const finished = hasGate(disk, attempt.folder);
   const state = finished ? await engine.stateOf(containerId) : null;

@@ -57,7 +57,9 @@ async function pushOne(
 ): Promise<string | null> {
   const { run, attempt, repository, branch, commits: path } = kept;
   try {
-    const { token } = await server.token(run, { attempt, purpose: "kept" }, signal);
+    // Nobody waits for it, and a token that GitHub refuses would be handed out again.
+    const wanted = { attempt, purpose: "kept" as const, fresh: true };
+    const { token } = await server.token(run, wanted, signal);
     const result = await repositories.pushKept({ repository, branch, path, beside }, token, signal);
     if (result === "moved") return `${beside} has other commits on GitHub`;
     if (result !== "pushed") return "refused" in result ? result.refused : result.unreachable;

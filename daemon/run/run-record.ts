@@ -7,6 +7,7 @@ import { AgentSettings } from "../agent-settings.ts";
 import { nothingSpent } from "../agents/adapter.ts";
 import type { Disk } from "../disk.ts";
 import type { GateRequest } from "../repository/repositories.ts";
+import { Outcome } from "./outcome.ts";
 
 /** What a run was decided to be on this machine: from daemon.yml and trimo.yml, never from the app. */
 export const Plan = z.object({
@@ -73,6 +74,8 @@ const CurrentRecord = z.object({
   keep: z.boolean(),
   /** Its volume may hold the only copy of its work: it stays when the run is over. */
   keepVolume: z.boolean().default(false),
+  /** Its work is in the gate and what came of it is known: it waits for GitHub to take the commits. */
+  pushing: z.object({ since: z.number(), outcome: Outcome }).nullable().default(null),
   /** How it ended, once that is known: what is left is cleaning up and saying so. */
   end: Settle.nullable(),
 });
@@ -134,6 +137,7 @@ const newRecord = (job: Job): RunRecord => ({
   limitHit: null,
   keep: false,
   keepVolume: false,
+  pushing: null,
   end: null,
 });
 

@@ -7,6 +7,8 @@ import type { Attempt, Parts } from "./attempt.ts";
 import type { Ending } from "./verdict.ts";
 
 const retry = { baseMs: 200, mostMs: 10_000 };
+/** Until an end that the app refuses is brought before it again, by a new hello. */
+const refusedPauseMs = 60_000;
 
 /** What is told of the branch beside the end; see `Settle`. */
 type Branch = Pick<Settle, "head" | "changed" | "quota">;
@@ -32,12 +34,15 @@ export function closeWith(
   };
 }
 
-/** Tells the app every event, and then the end, until it has them or `signals.over` aborts. */
+/**
+ * Tells the app every event, and then the end, until it has them or `signals.over` aborts. Gives whether the app
+ * took the end; where it refuses, its answer to the next hello says what becomes of the run.
+ */
 export async function settle(
   { server, clock, log }: Parts,
   { job, outbox, signals }: Attempt,
   end: Settle,
-) {
+): Promise<boolean> {
   const { over } = signals;
   await outbox.delivered(over);
   const state = new RunningState(clock, over);
@@ -45,14 +50,16 @@ export async function settle(
     try {
       await server.settle(job.run, end, over);
       log.info({ run: job.run, outcome: end.outcome, failure: end.failure?.code }, "settled");
-      return;
+      return true;
     } catch (error) {
-      if (!state.running) return;
+      if (!state.running) return false;
       if (!(error instanceof ServerError) || !error.passing) {
         log.error({ err: error, run: job.run }, "the app did not take the run's end");
-        return;
+        await state.sleep(refusedPauseMs);
+        return false;
       }
       await state.backOff(retry);
     }
   }
+  return false;
 }

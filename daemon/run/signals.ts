@@ -6,6 +6,10 @@ export type Controls = {
   leave: AbortSignal;
   /** What renews the run's lease at once; empty while nothing keeps it. */
   renewals: Set<() => void>;
+  /** Whether the run takes a slot still. */
+  hasContainer: () => boolean;
+  /** Called when the run holds no container any more, though it is not over. */
+  onContainerGone: () => void;
 };
 
 /** Renews the run's lease at once, which also brings the messages that wait for it. */

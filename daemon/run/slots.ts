@@ -23,7 +23,8 @@ const jobRetry = { baseMs: 500, mostMs: 15_000 };
 
 const cancelledMax = 1_000;
 
-type Held = { job: Job; controls: Controls; done: Promise<void> };
+/** `hasContainer`: it takes a slot; else it only waits for GitHub to take its commits. */
+type Held = { job: Job; controls: Controls; hasContainer: boolean; done: Promise<void> };
 
 /** Makes names that nobody else has: a claim's key, or this start of the daemon. */
 const newKey = (): string => randomBytes(12).toString("base64url");
@@ -37,6 +38,8 @@ export class Slots implements Listener {
   readonly #cancelled = new Set<string>();
   readonly #leave = new AbortController();
   readonly #claiming: RunningState;
+  /** Woken when a slot is free again. */
+  readonly #freed: RunningState;
   #claim: Promise<unknown> = Promise.resolve();
   /** This start of the daemon, as the app knows it apart from the one before. */
   readonly #startedAs = newKey();
@@ -55,10 +58,12 @@ export class Slots implements Listener {
     this.#version = version;
     this.#on = on;
     this.#claiming = new RunningState(parts.clock);
+    this.#freed = new RunningState(parts.clock);
   }
 
+  /** How many runs take a slot. */
   get running(): number {
-    return this.#held.size;
+    return [...this.#held.values()].filter((held) => held.hasContainer).length;
   }
 
   /** Claims until drained; asks when woken, when a slot is free again, and now and then. */
@@ -67,7 +72,7 @@ export class Slots implements Listener {
     let key = newKey();
     while (state.running) {
       const seen = state.wakes;
-      if (this.#held.size >= this.#parts.config.slots) {
+      if (this.running >= this.#parts.config.slots) {
         await state.sleepUnlessWoken(seen);
         continue;
       }
@@ -100,7 +105,7 @@ export class Slots implements Listener {
   heard(message: StreamMessage) {
     if (message.type === "wake") return this.#claiming.wake();
     if (message.type === "cancel") return this.#cancel(message.run, message.attempt);
-    if (message.type === "drain") return void this.drain();
+    if (message.type === "drain") return this.#claiming.stop();
     if (message.type === "hello") return;
     const held = this.#held.get(`${message.run}-${message.attempt}`);
     if (held) renewNow(held.controls);
@@ -115,12 +120,17 @@ export class Slots implements Listener {
     this.#cancelled.add(key);
   }
 
-  /** No new runs; resolves when the last one under way has ended. */
+  /**
+   * No new runs; resolves when the last one under way has ended. What only waits for GitHub to take its commits
+   * is left to the next start.
+   */
   async drain() {
     this.#claiming.stop();
     await this.#claim;
-    while (this.#held.size > 0)
-      await Promise.all([...this.#held.values()].map((held) => held.done));
+    for (let seen = this.#freed.wakes; this.running > 0; seen = this.#freed.wakes)
+      await this.#freed.sleepUnlessWoken(seen);
+    this.#leave.abort();
+    await Promise.all([...this.#held.values()].map(({ done }) => done));
   }
 
   /** Leaves containers running for the next daemon to find. */
@@ -198,17 +208,32 @@ export class Slots implements Listener {
     const key = `${job.run}-${job.attempt}`;
     const cancel = new AbortController();
     if (this.#cancelled.delete(key)) cancel.abort();
-    const controls = { cancel, leave: this.#leave.signal, renewals: new Set<() => void>() };
+    const freed = () => {
+      this.#freed.wake();
+      this.#claiming.wake();
+    };
+    const onContainerGone = () => {
+      const held = this.#held.get(key);
+      if (held) held.hasContainer = false;
+      freed();
+    };
+    const controls = {
+      cancel,
+      leave: this.#leave.signal,
+      renewals: new Set<() => void>(),
+      hasContainer: () => this.#held.get(key)?.hasContainer ?? true,
+      onContainerGone,
+    };
     const done = this.#keepAt(job, controls, before, mode).finally(() => {
       this.#held.delete(key);
-      this.#claiming.wake();
+      freed();
       const { disk, config } = this.#parts;
       const left = readRecords(disk, config.data).some(
         ({ record }) => record?.job.run === job.run && record.job.attempt === job.attempt,
       );
       if (left && !this.#leave.signal.aborted) this.#on.orphan();
     });
-    const held = { job, controls, done };
+    const held = { job, controls, hasContainer: true, done };
     this.#held.set(key, held);
     return held;
   }

@@ -31,7 +31,7 @@ export type Server = {
   events(runId: string, events: Up<"events">, signal: AbortSignal): Promise<Down<"events">>;
   token(
     runId: string,
-    request: { attempt: number; purpose: TokenPurpose },
+    request: { attempt: number; purpose: TokenPurpose; fresh: boolean },
     signal: AbortSignal,
   ): Promise<Down<"token">>;
   settle(runId: string, end: Up<"settle">, signal: AbortSignal): Promise<Down<"settle">>;

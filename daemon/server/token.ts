@@ -17,24 +17,31 @@ type Parts = {
   signal: AbortSignal;
 };
 
+/** Gives a token; `refused`: the one before, which GitHub has refused, so that a new one is asked for. */
+export type TokenKeeper = (refused?: string | null) => Promise<string>;
+
 /**
  * Hands out an attempt's token for one purpose, asked for anew before it ends. What it returns rejects
- * with ServerError when the app refuses, or does not answer for about half a minute.
+ * with ServerError when the app refuses, or does not answer for about half a minute: who asks knows how long
+ * to go on.
  */
 export function tokenKeeper(
   { server, clock, secrets, signal }: Parts,
   { run, attempt }: Pick<Job, "run" | "attempt">,
   purpose: TokenPurpose,
-): () => Promise<string> {
+): TokenKeeper {
   let known: { token: string; expiresAt: number } | null = null;
-  return async () => {
+  return async (refused) => {
     const state = new RunningState(clock, signal);
     for (;;) {
-      if (known && known.expiresAt - clock.now() > leftMsMin) return known.token;
+      const fresh = known !== null && known.token === refused;
+      if (known && !fresh && known.expiresAt - clock.now() > leftMsMin) return known.token;
       try {
-        known = await server.token(run, { attempt, purpose }, signal);
+        known = await server.token(run, { attempt, purpose, fresh }, signal);
         secrets.add(known.token);
         secrets.add(Buffer.from(`x-access-token:${known.token}`).toString("base64"));
+        // The same again: then it is not the token that GitHub refuses.
+        if (fresh) return known.token;
       } catch (error) {
         const passing = error instanceof ServerError && error.passing;
         if (!passing || state.failures >= triesMax || !state.running) throw error;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { until } from "../support/rig.ts";
+import { leftovers, until } from "../support/rig.ts";
 import { agents, repository, type Scene, startScene } from "../support/scene.ts";
 
 // GitHub away, refusing and repeating itself, and the app killed after each of its writes.
@@ -8,7 +8,8 @@ let scene: Scene;
 
 beforeAll(async () => {
   scene = await startScene({
-    slots: 4,
+    slots: 1,
+    push_minutes: 0.05,
     limits: { memory: "512m", cpus: 1, minutes: 3 },
     agents,
   });
@@ -82,6 +83,28 @@ describe("GitHub", () => {
     expect(await scene.story(issue)).not.toContain("repository_unreachable");
     state.gitAway = false;
     expect((await scene.finalComment(issue)).body).toContain("✅ **Run 1**");
+  });
+
+  test("whose git is away at a run's end takes the commits later; meanwhile another run has the slot", async () => {
+    const { state } = scene.rig.github;
+    const issue = await scene.begin("Late", "steady");
+    await until("the agent", async () => (await scene.story(issue)).includes("step 2"));
+    state.gitAway = true;
+    const told = "GitHub does not take the commits; waiting since";
+    await until("the notice", async () => (await scene.story(issue)).includes(told));
+    await until("its container's end", () => leftovers(scene.rig).length === 0);
+    const next = await scene.begin("Next", "quick");
+    await until("the next one", async () => (await scene.story(next)).includes("claimed by"));
+    await scene.daemon.kill("SIGKILL");
+    scene.daemon = scene.startDaemon();
+    await until("both again", () => /a run of an earlier start/.test(scene.daemon.output()));
+    state.gitAway = false;
+    for (const one of [issue, next])
+      expect((await scene.finalComment(one)).body).toContain("✅ **Run 1**");
+    const kept = "Keep what run 1 left uncommitted";
+    expect(await scene.subjects(issue)).toEqual(["Step1", "Step2", "Step3", kept]);
+    expect(await scene.rig.github.comments(repository, issue)).toHaveLength(1);
+    await until("nothing left behind", () => leftovers(scene.rig).length === 0);
   });
 
   test("refusing for a while with 503 and a secondary limit only delays", async () => {

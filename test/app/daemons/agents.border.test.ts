@@ -14,6 +14,7 @@ const places: Record<string, string | null> = {
   "tell/app": verify,
   "deaf/app": verify,
   "quota/app": verify,
+  "overloaded/app": verify,
   "turns/app": `agent: [claude, codex, lint]\n${verify}`,
   "fresh/app": verify,
   "home/app": verify,
@@ -135,6 +136,28 @@ describe("a quota that is used up", () => {
     await talk.db.write(async (tx) => void (await tx.update(pauses).set({ until: 1 })));
     const back = await until("its turn", () => studio.claim(), 15_000);
     expect(back.repository).toBe(at);
+    await studio.settle(back, { outcome: "cancelled" });
+  });
+
+  test("so does a service that does not answer properly, for five minutes, and says so", async () => {
+    const at = "overloaded/app";
+    const { issue, job } = await begun(at);
+    await studio.settle(job, {
+      outcome: "failed",
+      failure: { code: "model_overloaded", detail: "529 overloaded" },
+      quota: { resetAt: Date.now() + 5 * 60_000, agents: ["claude"] },
+    });
+    await talk.said(at, issue, "❌ **Run 1**", "model_overloaded", "If a follow-up run is queued");
+    await talk.said(
+      at,
+      issue,
+      "⏳ **Run 2**",
+      "waiting for the model's service · starts in about 5 min",
+      "The service behind `claude` on `studio` did not answer properly; the run starts by itself at",
+    );
+    expect(await studio.claim()).toBeNull();
+    await talk.db.write(async (tx) => void (await tx.update(pauses).set({ until: 1 })));
+    const back = await until("its turn", () => studio.claim(), 15_000);
     await studio.settle(back, { outcome: "cancelled" });
   });
 

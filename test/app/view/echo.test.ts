@@ -72,7 +72,13 @@ const position = fc.oneof(
   fc.constant<Position>({
     position: null,
     startsInMs: 7_200_000,
-    waits: { for: "quota", agent: "claude", daemons: ["studio"], until: 1_795_350_000_000 },
+    waits: {
+      for: "quota",
+      code: "quota_reached",
+      agent: "claude",
+      daemons: ["studio"],
+      until: 1_795_350_000_000,
+    },
   }),
 );
 

@@ -13,7 +13,7 @@ import { systemClock } from "../../../app/protocol/clock.ts";
 import { fileDisk } from "../../../daemon/disk.ts";
 import { type GitError, gitIn } from "../../../daemon/repository/git.ts";
 import { GitRepositories } from "../../../daemon/repository/git-repositories.ts";
-import { Pusher } from "../../../daemon/repository/pusher.ts";
+import { type LongWait, Pusher } from "../../../daemon/repository/pusher.ts";
 import type { Gate } from "../../../daemon/repository/repositories.ts";
 import { type Kept, readKept, recordKept } from "../../../daemon/run/kept.ts";
 import { pushKept } from "../../../daemon/run/push-kept.ts";
@@ -27,6 +27,14 @@ const remote = join(folder, "remote/acme/app.git");
 const work = join(folder, "work");
 const repositories = new GitRepositories(join(folder, "data"), join(folder, "remote"));
 const named = { folder: join(folder, "gate.git"), repository: "acme/app", branch: "trimo/1-x" };
+/** Nobody waits, and nothing is told of it. */
+const briefly: LongWait = {
+  since: Date.now(),
+  longMs: 60_000,
+  cancel: new AbortController().signal,
+  onWaiting: () => {},
+  onLong: async () => {},
+};
 let gate: Gate;
 let server: Server;
 let url: string;
@@ -225,7 +233,7 @@ test("the end of a run counts a push that nobody has looked at yet", async () =>
     signal: new AbortController().signal,
   });
   expect(pusher.changed).toBe(false);
-  const verdict = await pusher.finish("trimo/1-x-run-1");
+  const verdict = await pusher.finish("trimo/1-x-run-1", briefly);
   expect(verdict).toEqual({ ok: true, head: await gate.head() });
   expect(pusher.changed).toBe(true);
   expect(told).toEqual(["commit", "pushed"]);
@@ -304,7 +312,7 @@ test("GitHub that refuses twice in passing has the commits at the third push", a
   await refusing("not now", 2, async () => {
     const { clock, slept } = jumping();
     const { pusher, head } = await pusherOn("trimo/2-once", clock);
-    expect(await pusher.finish("trimo/2-once-run-1")).toEqual({ ok: true, head });
+    expect(await pusher.finish("trimo/2-once-run-1", briefly)).toEqual({ ok: true, head });
     expect(slept).toHaveLength(2);
   });
 });
@@ -313,7 +321,7 @@ test("a refusal is believed after three over ninety seconds, and the work goes b
   await refusing("protected branch", 3, async () => {
     const { clock, slept } = jumping();
     const { pusher } = await pusherOn("trimo/3-never", clock);
-    const verdict = await pusher.finish("trimo/3-never-run-1");
+    const verdict = await pusher.finish("trimo/3-never-run-1", briefly);
     expect(verdict).toMatchObject({ ok: false, why: "refused", kept: "trimo/3-never-run-1" });
     expect(slept.reduce((a, b) => a + b, 0)).toBeGreaterThanOrEqual(90_000);
   });
@@ -326,7 +334,7 @@ test("somebody who pushes on top of a run's commit takes nothing from it", async
     await expect.poll(() => git(remote, "rev-parse", "trimo/4-top")).toBe(head);
     const top = await git(remote, "commit-tree", tree, "-p", head, "-m", "On top");
     await git(remote, "update-ref", "refs/heads/trimo/4-top", top);
-    expect(await pusher.finish("trimo/4-top-run-1")).toEqual({ ok: true, head });
+    expect(await pusher.finish("trimo/4-top-run-1", briefly)).toEqual({ ok: true, head });
   });
 });
 

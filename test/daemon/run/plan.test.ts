@@ -25,6 +25,7 @@ const config: Config = {
   builds: false,
   sessions: { days: 14, disk: "5g" },
   away_minutes: 30,
+  push_minutes: 10,
   agents: { first: script(), second: script("acme/second:1") },
 };
 
