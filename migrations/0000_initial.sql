@@ -213,6 +213,7 @@ CREATE UNIQUE INDEX `runs_number` ON `runs` (`pipeline_id`,`number`);--> stateme
 CREATE INDEX `runs_queue` ON `runs` (`priority`,`created_at`) WHERE state = 'queued';--> statement-breakpoint
 CREATE INDEX `runs_live` ON `runs` (`pipeline_id`) WHERE state in ('claimed', 'running');--> statement-breakpoint
 CREATE INDEX `runs_recent` ON `runs` (`created_at`);--> statement-breakpoint
+CREATE INDEX `runs_ended` ON `runs` (`ended_at`);--> statement-breakpoint
 CREATE TABLE `schedules` (
 	`repository_id` integer PRIMARY KEY NOT NULL,
 	`workspace` integer NOT NULL,

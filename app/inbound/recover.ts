@@ -4,7 +4,7 @@ import type { DeliveryAttempt } from "../github/objects.ts";
 import type { Clock } from "../protocol/clock.ts";
 import { isolated, type RunningState } from "../protocol/running-state.ts";
 import type { Database } from "../state/database.ts";
-import { forgetOldDeliveries, knownDeliveries } from "../state/delivery.ts";
+import { knownDeliveries } from "../state/delivery.ts";
 import { markOf, setMark } from "../state/mark.ts";
 
 const everyMs = 5 * 60_000;
@@ -29,12 +29,10 @@ type Parts = {
 
 /** Asks GitHub for deliveries that never came, at the start and every five minutes, until `state` stops. */
 export async function recover(parts: Parts, state: RunningState) {
-  const { db, log } = parts;
+  const { log } = parts;
   while (state.running) {
     const missed = { message: "missed deliveries could not be looked for; tried again in 5 min" };
     await isolated(log, missed, () => recoverDeliveries(parts, state));
-    const old = { message: "old deliveries could not be forgotten; tried again in 5 min" };
-    await isolated(log, old, () => db.write(forgetOldDeliveries));
     await state.sleep(everyMs);
   }
 }

@@ -189,9 +189,16 @@ export async function knownDeliveries(db: Reads, guids: string[]): Promise<Set<s
   return known;
 }
 
-/** Forgets what was handled longer ago than GitHub can redeliver it. */
-export async function forgetOldDeliveries(tx: Tx) {
-  await tx
+/** Forgets up to `limit` deliveries that were handled longer ago than GitHub can redeliver them; gives how many. */
+export async function forgetDeliveries(tx: Tx, limit: number): Promise<number> {
+  const old = tx
+    .select({ guid: deliveries.guid })
+    .from(deliveries)
+    .where(and(ne(deliveries.state, "pending"), lt(deliveries.receivedAt, tx.now - keptMs)))
+    .limit(limit);
+  const gone = await tx
     .delete(deliveries)
-    .where(and(ne(deliveries.state, "pending"), lt(deliveries.receivedAt, tx.now - keptMs)));
+    .where(inArray(deliveries.guid, old))
+    .returning({ guid: deliveries.guid });
+  return gone.length;
 }

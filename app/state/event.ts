@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, gt, inArray, max, notInArray } from "drizzle-orm";
+import { and, asc, desc, eq, gt, inArray, max, ne, notInArray } from "drizzle-orm";
 import { z } from "zod";
 import { Event, type Fact } from "../protocol/event.ts";
 import { FailureCode } from "../protocol/failure.ts";
@@ -134,6 +134,39 @@ export async function lastMessageHeard(tx: Reads, runId: string, attempt: number
     .where(and(eq(events.runId, runId), eq(events.attempt, attempt), eq(events.type, "message")));
   const ids = parsed(rows).map(({ fact }) => (fact.type === "message" ? fact.id : 0));
   return Math.max(0, ...ids);
+}
+
+/** What tells how a run went, not what came of it; of what it has spent only the last word counts. */
+const detailTypes: Fact["type"][] = [
+  ...manyTypes,
+  "stage",
+  "notice",
+  "service",
+  "egress",
+  "plan",
+  "session",
+];
+
+/**
+ * Forgets up to `limit` of a run's details, its tools, notices and the like; commits, receipts, messages and
+ * what it has spent stay. Gives how many.
+ */
+export async function forgetDetails(tx: Tx, runId: string, limit: number): Promise<number> {
+  const ofRun = eq(events.runId, runId);
+  const [spent] = await tx
+    .select({ id: max(events.id) })
+    .from(events)
+    .where(and(ofRun, eq(events.type, "usage")));
+  const details = tx
+    .select({ id: events.id })
+    .from(events)
+    .where(and(ofRun, inArray(events.type, detailTypes), ne(events.id, spent?.id ?? 0)))
+    .limit(limit);
+  const gone = await tx
+    .delete(events)
+    .where(inArray(events.id, details))
+    .returning({ id: events.id });
+  return gone.length;
 }
 
 /** Rows of the table as facts; one that this version cannot read is left out. */

@@ -1,4 +1,4 @@
-import { and, count, desc, eq, gt, gte, inArray, sql } from "drizzle-orm";
+import { and, count, desc, eq, gt, gte, inArray, lt, sql } from "drizzle-orm";
 import type { Reads, Tx } from "./database.ts";
 import { intents } from "./schema.ts";
 
@@ -97,4 +97,18 @@ export async function countIntents(db: Reads, prefix: string): Promise<number> {
       sql`substr(${intents.key}, 1, ${prefix.length}) = ${prefix} and ${intents.key} >= ${prefix}`,
     );
   return row?.n ?? 0;
+}
+
+/** Forgets up to `limit` intents of before a time (milliseconds since 1970); gives how many. */
+export async function forgetIntents(tx: Tx, before: number, limit: number): Promise<number> {
+  const old = tx
+    .select({ key: intents.key })
+    .from(intents)
+    .where(lt(intents.at, before))
+    .limit(limit);
+  const gone = await tx
+    .delete(intents)
+    .where(inArray(intents.key, old))
+    .returning({ key: intents.key });
+  return gone.length;
 }

@@ -2,8 +2,11 @@ import { eq } from "drizzle-orm";
 import type { Reads, Tx } from "./database.ts";
 import { marks } from "./schema.ts";
 
-/** When this app's database was made, and up to when GitHub's deliveries are known to be here. */
-type MarkName = "born" | "deliveries";
+/**
+ * When this app's database was made, up to when GitHub's deliveries are known to be here, and up to which end the
+ * details of runs were forgotten.
+ */
+type MarkName = "born" | "deliveries" | "forgotten";
 
 /** A mark, in milliseconds since 1970; null: it was never set. */
 export async function markOf(db: Reads, name: MarkName): Promise<number | null> {

@@ -1,4 +1,4 @@
-import { and, asc, count, desc, eq, inArray, isNull, like, lt, max } from "drizzle-orm";
+import { and, asc, count, desc, eq, gt, inArray, isNull, like, lt, lte, max } from "drizzle-orm";
 import { promptMax } from "../protocol/job.ts";
 import type { Cause } from "./cause.ts";
 import type { Reads, Tx } from "./database.ts";
@@ -374,4 +374,20 @@ export async function requestAllPositions(tx: Tx) {
     .from(runs)
     .where(eq(runs.state, "queued"));
   for (const { workspace } of rows) await requestPositions(tx, workspace);
+}
+
+/** The runs that ended after one time and not after another (milliseconds since 1970), in that order, or the first of them. */
+export async function endedBetween(
+  db: Reads,
+  after: number,
+  upTo: number,
+  limit = -1,
+): Promise<{ id: string; endedAt: number }[]> {
+  const rows = await db
+    .select({ id: runs.id, endedAt: runs.endedAt })
+    .from(runs)
+    .where(and(gt(runs.endedAt, after), lte(runs.endedAt, upTo)))
+    .orderBy(asc(runs.endedAt))
+    .limit(limit);
+  return rows.flatMap(({ id, endedAt }) => (endedAt === null ? [] : [{ id, endedAt }]));
 }

@@ -257,6 +257,7 @@ export const runs = sqliteTable(
     index("runs_queue").on(t.priority, t.createdAt).where(sql`state = 'queued'`),
     index("runs_live").on(t.pipelineId).where(sql`state in ('claimed', 'running')`),
     index("runs_recent").on(t.createdAt),
+    index("runs_ended").on(t.endedAt),
   ],
 );
 

@@ -52,6 +52,7 @@ export async function startApp(parts: Parts, count: number) {
     isPublished: false,
     writesPerMinute,
     patienceMs: usualPatienceMs,
+    retentionMs: 90 * 24 * 3_600_000,
   });
   wake.on("queue", () => process.alive && parts.onQueue());
   wake.on("cancel", (machine, run) => process.alive && parts.onCancel(machine, run));

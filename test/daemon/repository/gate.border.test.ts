@@ -450,7 +450,7 @@ test("kept commits are pushed beside the branch once GitHub takes them, also wit
   expect(await git(remote, "rev-parse", "trimo/1-x-run-3")).toBe(await gate.head());
   expect(readKept(parts)).toEqual([]);
   expect(existsSync(kept.commits ?? "")).toBe(false);
-  expect(asked.at(-1)).toEqual([kept.run, { attempt: 1, purpose: "kept" }]);
+  expect(asked.at(-1)).toEqual([kept.run, { attempt: 1, purpose: "kept", fresh: true }]);
 });
 
 test("a branch whose name was a folder's, or a folder of another's, is fetched; so is what a killed git had locked", async () => {

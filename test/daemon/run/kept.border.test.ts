@@ -111,7 +111,7 @@ test("what is kept is listed oldest first, and a file that is no such thing is l
   expect(fileDisk.exists(join(data, "kept/other-1.json"))).toBe(true);
 });
 
-test("an engine that is away is no try of a rescue, however often; after three that ran, the volume is kept", async () => {
+test("an engine that is away is no try of a rescue, however often; after three that ran, the volume is kept and its snapshot taken", async () => {
   const job = {
     run: "abcdefghijkm",
     attempt: 1,
@@ -131,10 +131,19 @@ test("an engine that is away is no try of a rescue, however often; after three t
   };
   const folder = runFolder(data, job.run, job.attempt);
   const record = RecordFile.create(fileDisk, folder, job);
-  const attempt = { job, folder, record } as unknown as Attempt;
+  const told: unknown[] = [];
+  const outbox = { add: (fact: unknown) => told.push(fact), events: [] };
+  const attempt = { job, folder, record, outbox } as unknown as Attempt;
+  const recovered: unknown[] = [];
+  const gate = {
+    recoverSnapshot: async (by: unknown) => {
+      recovered.push(by);
+      return Date.parse("2026-01-02T03:04:05Z");
+    },
+  };
+  const watched = { container: "c", endpoints: { gate }, plan: { agent: "hello" } } as never;
   const dead = { ...blank(), died: true, tail: "last words" };
-  const tryOnce = () =>
-    rescue(parts(), attempt, dead, { container: "c" } as never, {} as never).catch(String);
+  const tryOnce = () => rescue(parts(), attempt, dead, watched, {} as never).catch(String);
   away = 7;
   for (let i = 0; i < 7; i++) expect(await tryOnce()).toContain("Docker does not answer");
   expect(record.current.died).toEqual({ outOfMemory: false, tail: "last words", rescues: 0 });
@@ -142,6 +151,18 @@ test("an engine that is away is no try of a rescue, however often; after three t
   record.update({ died: { outOfMemory: false, tail: "last words", rescues: 3 } });
   expect(await tryOnce()).toBeUndefined();
   expect(record.current.keepVolume).toBe(true);
+  expect(recovered).toEqual([
+    {
+      name: "hello (Trimo)",
+      email: "trimo@users.noreply.github.com",
+      message: "Keep what run 1 left uncommitted\n\nTrimo-Run: abcdefghijkm",
+    },
+  ]);
+  expect(told).toMatchObject([
+    {
+      text: "the volume could not be read; uncommitted work is as it was at 03:04 UTC, by the last snapshot",
+    },
+  ]);
   // As a daemon finds it that starts again.
   expect(readRecords(fileDisk, data)[0]?.record?.keepVolume).toBe(true);
 });
