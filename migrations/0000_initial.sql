@@ -172,12 +172,9 @@ CREATE TABLE `runs` (
 	`state` text NOT NULL,
 	`stage` text,
 	`attempt` integer DEFAULT 0 NOT NULL,
-	`prompt` text NOT NULL,
 	`kind` text DEFAULT 'run' NOT NULL,
 	`request_hash` text,
-	`composed` text,
 	`asked_image` text,
-	`handoff` text DEFAULT '' NOT NULL,
 	`fresh` integer DEFAULT false NOT NULL,
 	`fallback` text DEFAULT '[]' NOT NULL,
 	`accepts_messages` integer DEFAULT false NOT NULL,
@@ -206,6 +203,9 @@ CREATE TABLE `runs` (
 	`created_at` integer NOT NULL,
 	`started_at` integer,
 	`ended_at` integer,
+	`prompt` text NOT NULL,
+	`composed` text,
+	`handoff` text DEFAULT '' NOT NULL,
 	FOREIGN KEY (`pipeline_id`) REFERENCES `pipelines`(`id`) ON UPDATE no action ON DELETE no action
 );
 --> statement-breakpoint

@@ -21,12 +21,14 @@ export function openStream(
     stream.onAbort(() => closed.abort());
     const send = (message: StreamMessage) =>
       stream.writeSSE({ data: JSON.stringify(message) }).catch(() => stream.abort());
-    const onQueue = () => void send({ type: "wake" });
+    const onOffer = (name: string) => {
+      if (name === daemon.name) void send({ type: "wake" });
+    };
     const forRun = (type: "cancel" | "message") => (name: string, run: string, attempt: number) => {
       if (name === daemon.name) void send({ type, run, attempt });
     };
     const [onCancel, onMessage] = [forRun("cancel"), forRun("message")];
-    wake.on("queue", onQueue);
+    wake.on("offer", onOffer);
     wake.on("cancel", onCancel);
     wake.on("message", onMessage);
     await send({ type: "hello", protocol: protocolVersion });
@@ -34,7 +36,7 @@ export function openStream(
       await clock.sleep(heartbeatMs, closed.signal);
       if (!closed.signal.aborted) await stream.write(": still here\n\n");
     }
-    wake.off("queue", onQueue);
+    wake.off("offer", onOffer);
     wake.off("cancel", onCancel);
     wake.off("message", onMessage);
   });

@@ -1,4 +1,4 @@
-import { count, desc, inArray, sql } from "drizzle-orm";
+import { count, desc, inArray, type SQL, sql } from "drizzle-orm";
 import type { Job } from "../protocol/job.ts";
 import { allDaemons, type Daemon, isHere } from "../state/daemon.ts";
 import type { Reads, Tx } from "../state/database.ts";
@@ -72,21 +72,41 @@ export async function canClaim(
 
 /** The oldest of the highest priority that may start now and that this daemon serves, and by which agent. */
 async function firstThatSuits(db: Reads, daemon: Daemon, now: number) {
-  const first = await claimable(db, 0);
-  if (first.length === 0) return null;
+  const kinds = await claimableKinds(db);
+  if (kinds.length === 0) return null;
   const pauses = await pausesAt(db, now);
   const daemons = await allDaemons(db);
-  for (let from = 0, candidates = first; ; candidates = await claimable(db, from)) {
-    for (const candidate of candidates) {
-      const agent = agentNow(candidate, { daemons, pauses, now });
-      const run = { ...candidate, agent };
-      if (!suits(run, daemon) || pauseOf(pauses, daemon, agent)) continue;
-      if (!(await otherRemembers(db, run, daemon, { daemons, pauses, now })))
-        return { id: run.id, agent };
+  const takenBy = (candidate: Kind) => {
+    const agent = agentNow(candidate, { daemons, pauses, now });
+    const isFit = suits({ ...candidate, agent }, daemon) && !pauseOf(pauses, daemon, agent);
+    return isFit ? { agent } : null;
+  };
+  const repositories = kinds.filter(takenBy).map(({ repository }) => repository);
+  if (repositories.length === 0) return null;
+  for (let from = 0; ; from += lookedAtMax) {
+    const found = await claimable(db, [...new Set(repositories)], from);
+    for (const candidate of found) {
+      const fit = takenBy(candidate);
+      const run = fit && { ...candidate, ...fit };
+      if (run && !(await otherRemembers(db, run, daemon, { daemons, pauses, now })))
+        return { id: run.id, agent: run.agent };
     }
-    if (candidates.length < lookedAtMax) return null;
-    from += lookedAtMax;
+    if (found.length < lookedAtMax) return null;
   }
+}
+
+/** What of a queued run decides which daemons may take it. */
+type Kind = Pick<Run, "repository" | "agent" | "fallback" | "declinedBy">;
+
+/** The kinds of runs that may start now: few, however many runs there are. */
+async function claimableKinds(db: Reads): Promise<Kind[]> {
+  const { repository, agent, fallback, declinedBy } = runs;
+  return await db
+    .select({ repository, agent, fallback, declinedBy })
+    .from(runs)
+    .innerJoin(pipelines, sql`${pipelines.id} = ${runs.pipelineId}`)
+    .where(isClaimable)
+    .groupBy(repository, agent, fallback, declinedBy);
 }
 
 /** What of a queued run decides who takes it: its words are long, and read for the one that is taken. */
@@ -126,6 +146,16 @@ async function otherRemembers(
   return isHere(other, now) && (await busySlots(db, other.name)) < other.slots;
 }
 
+/** How many runs each daemon, by its name, has under way. */
+export async function busyByDaemon(db: Reads): Promise<Map<string, number>> {
+  const rows = await db
+    .select({ daemon: runs.daemon, busy: count() })
+    .from(runs)
+    .where(sql`${inArray(runs.state, [...liveStates])} and ${runs.daemon} is not null`)
+    .groupBy(runs.daemon);
+  return new Map(rows.map(({ daemon, busy }) => [daemon ?? "", busy]));
+}
+
 /** How many runs a daemon has under way. */
 async function busySlots(tx: Reads, daemon: string): Promise<number> {
   const [busy] = await tx
@@ -135,7 +165,22 @@ async function busySlots(tx: Reads, daemon: string): Promise<number> {
   return busy?.n ?? 0;
 }
 
-async function claimable(db: Reads, from: number): Promise<Candidate[]> {
+/** The first runs that may start now, in the queue's order, at most `limit`. */
+export async function firstClaimable(db: Reads, limit: number): Promise<Candidate[]> {
+  return await candidates(db, isClaimable, { limit, from: 0 });
+}
+
+const claimable = async (db: Reads, repositories: string[], from: number): Promise<Candidate[]> =>
+  await candidates(db, sql`${isClaimable} and ${inArray(runs.repository, repositories)}`, {
+    limit: lookedAtMax,
+    from,
+  });
+
+async function candidates(
+  db: Reads,
+  which: SQL,
+  { limit, from }: { limit: number; from: number },
+): Promise<Candidate[]> {
   const { id, pipelineId, number, repository, agent, fallback, declinedBy, fresh, createdAt } =
     runs;
   return await db
@@ -152,9 +197,9 @@ async function claimable(db: Reads, from: number): Promise<Candidate[]> {
     })
     .from(runs)
     .innerJoin(pipelines, sql`${pipelines.id} = ${runs.pipelineId}`)
-    .where(isClaimable)
+    .where(which)
     .orderBy(queueOrder)
-    .limit(lookedAtMax)
+    .limit(limit)
     .offset(from);
 }
 

@@ -2,14 +2,14 @@ import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from 
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Client, createClient } from "@libsql/client/sqlite3";
-import { DrizzleQueryError } from "drizzle-orm/errors";
 import type { LibSQLDatabase } from "drizzle-orm/libsql";
 import { migrate } from "drizzle-orm/libsql/migrator";
 import { drizzle } from "drizzle-orm/libsql/sqlite3";
 import type { Clock } from "../protocol/clock.ts";
+import { createGroup, type OfTransaction, withoutValues } from "./group.ts";
 import type { Ids } from "./identity.ts";
 import * as schema from "./schema.ts";
-import type { Wake, Wakes } from "./wake.ts";
+import type { Wake } from "./wake.ts";
 
 type Drizzle = LibSQLDatabase<typeof schema>;
 type DrizzleTransaction = Parameters<Parameters<Drizzle["transaction"]>[0]>[0];
@@ -18,14 +18,7 @@ type DrizzleTransaction = Parameters<Parameters<Drizzle["transaction"]>[0]>[0];
 export type Reads = Pick<Drizzle, "select" | "selectDistinct" | "run">;
 
 /** A transaction that knows its time and its consequences. */
-export type Tx = DrizzleTransaction & {
-  /** When it began, in milliseconds since 1970: everything it writes has this time. */
-  readonly now: number;
-  /** A new id. */
-  newId(): string;
-  /** Wakes those who wait for this, once and only after the commit. */
-  wake<Name extends keyof Wakes>(name: Name, ...subject: Wakes[Name]): void;
-};
+export type Tx = DrizzleTransaction & OfTransaction;
 
 /**
  * One writer connection behind a mutex, readers apart (libsql gives every transaction a pooled
@@ -37,8 +30,9 @@ export type Database = {
   /** Why the last write could not be stored, a full disk say; null: it was. */
   problem(): string | null;
   /**
-   * Runs `work` in one IMMEDIATE transaction, and again when another process held the file. Its wakes
-   * are sent after the commit. Rejects with what `work` rejects with, and then nothing is written.
+   * Runs `work` in one IMMEDIATE transaction, and again when another process held the file. What waits
+   * meanwhile goes into the next one together: a commit waits for the disk. Its wakes are sent after the
+   * commit. Rejects with what `work` rejects with, and then nothing of it is written.
    */
   write<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
   /** For what is written very often: prepared once, and a transaction of its own each time it is run. */
@@ -93,6 +87,7 @@ export async function openDatabase(parts: DatabaseParts): Promise<Database> {
       checkpoints?.committed();
       return result;
     });
+  const group = createGroup({ ...parts, inTurn, begin: db.transaction.bind(db), isStorageError });
   let problem: string | null = null;
   const noted = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
@@ -107,8 +102,7 @@ export async function openDatabase(parts: DatabaseParts): Promise<Database> {
   return {
     read: drizzle(reader, { schema }),
     problem: () => problem,
-    write: (work) =>
-      noted(() => transact(parts, (inside) => inTurn(() => db.transaction(inside)), work)),
+    write: (work) => noted(() => group(work)),
     statement(make) {
       const made = make(db);
       return async (values) => void (await noted(() => inTurn(() => made.run(values))));
@@ -137,42 +131,6 @@ export async function backUp(url: string, path: string) {
   const copy = openSync(path, "r+");
   fsyncSync(copy);
   closeSync(copy);
-}
-
-/** One transaction with its time and ids, and its wakes after it. */
-async function transact<T>(
-  { clock, ids, wake }: DatabaseParts,
-  inTransaction: (work: (tx: DrizzleTransaction) => Promise<T>) => Promise<T>,
-  work: (tx: Tx) => Promise<T>,
-): Promise<T> {
-  let wakes = new Map<string, () => void>();
-  // The engine rolls back by itself when its disk is full; that there is nothing left to roll back hides why.
-  let first: { error: unknown } | null = null;
-  const result = await inTransaction(async (tx) => {
-    first = null;
-    // Anew for each try: what was rolled back wakes nobody.
-    const sent = new Map<string, () => void>();
-    wakes = sent;
-    const own: Pick<Tx, "now" | "newId" | "wake"> = {
-      now: clock.now(),
-      newId: () => ids.next(),
-      wake: (name, ...subject) =>
-        void sent.set(JSON.stringify([name, ...subject]), () =>
-          (wake as Wake & { emit(name: string, ...args: unknown[]): boolean }).emit(
-            name,
-            ...subject,
-          ),
-        ),
-    };
-    return await work(Object.assign(tx, own)).catch((error) => {
-      first = { error };
-      throw error;
-    });
-  }).catch((error) => {
-    throw first ? withoutValues((first as { error: unknown }).error) : error;
-  });
-  for (const send of wakes.values()) send();
-  return result;
 }
 
 async function prepare(writer: Client) {
@@ -280,14 +238,6 @@ function hasCode(error: unknown, code: RegExp): boolean {
   for (let at = error; at instanceof Error; at = at.cause)
     if ("code" in at && code.test(String(at.code))) return true;
   return false;
-}
-
-/** Drizzle puts all values, whole deliveries, into the message of its error, which is then logged. */
-function withoutValues(error: unknown): unknown {
-  if (!(error instanceof DrizzleQueryError)) return error;
-  return new Error(`${error.cause?.message ?? "it failed"}, in: ${error.query.slice(0, 300)}`, {
-    cause: error.cause,
-  });
 }
 
 /** `migrations/` lies beside the sources, and one level above their compiled form. */

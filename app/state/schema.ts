@@ -196,19 +196,13 @@ export const runs = sqliteTable(
     state: text("state", { enum: runStates }).notNull(),
     stage: text("stage").$type<Stage>(),
     attempt: integer("attempt").notNull().default(0),
-    /** What was asked, in the person's words. */
-    prompt: text("prompt").notNull(),
     kind: text("kind", { enum: ["run", "fix", "continue", "retry"] })
       .notNull()
       .default("run"),
     /** Hash of the request as it was made, by which a duplicate is recognised; null: none can come. */
     requestHash: text("request_hash"),
-    /** What the agent is told: the prompt with all that belongs to it; null until it is composed. */
-    composed: text("composed"),
     /** The image that was asked for by name; `image` is the one it ran in. */
     askedImage: text("asked_image"),
-    /** What an agent without its session of this pipeline is told besides: the runs before. */
-    handoff: text("handoff").notNull().default(""),
     /** Neither session nor handoff is wanted. */
     fresh: integer("fresh", { mode: "boolean" }).notNull().default(false),
     /** The repository's agents in turn: the next takes over when one's quota is used up. */
@@ -251,6 +245,13 @@ export const runs = sqliteTable(
     createdAt: integer("created_at").notNull(),
     startedAt: integer("started_at"),
     endedAt: integer("ended_at"),
+    // Last: what comes before long words is read without them.
+    /** What was asked, in the person's words. */
+    prompt: text("prompt").notNull(),
+    /** What the agent is told: the prompt with all that belongs to it; null until it is composed. */
+    composed: text("composed"),
+    /** What an agent without its session of this pipeline is told besides: the runs before. */
+    handoff: text("handoff").notNull().default(""),
   },
   (t) => [
     uniqueIndex("runs_number").on(t.pipelineId, t.number),

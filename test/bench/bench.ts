@@ -6,6 +6,7 @@ const benches: Record<string, () => Promise<(rounds: number) => Promise<void>>> 
   dispatch: async () => (await import("./dispatch.ts")).benchDispatch,
   gateway: async () => (await import("./gateway.ts")).benchGateway,
   image: async () => (await import("./image.ts")).benchImage,
+  queue: async () => (await import("./queue.ts")).benchQueue,
   snapshot: async () => (await import("./snapshot.ts")).benchSnapshot,
   webhook: async () => (await import("./webhook.ts")).benchWebhook,
 };

@@ -23,7 +23,7 @@ type Parts = {
   /** The database's file. */
   path: string;
   /** What of a machine is to wake. */
-  onQueue: () => void;
+  onOffer: (machine: string) => void;
   onCancel: (machine: string, run: string) => void;
   violate: (what: string) => void;
 };
@@ -54,7 +54,7 @@ export async function startApp(parts: Parts, count: number) {
     patienceMs: usualPatienceMs,
     retentionMs: 90 * 24 * 3_600_000,
   });
-  wake.on("queue", () => process.alive && parts.onQueue());
+  wake.on("offer", (machine) => process.alive && parts.onOffer(machine));
   wake.on("cancel", (machine, run) => process.alive && parts.onCancel(machine, run));
   for (const loop of app.run(new RunningState(process.clock)))
     loop.catch((error) => parts.violate(`a loop of the app ended: ${error}`));

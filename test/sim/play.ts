@@ -96,9 +96,7 @@ class Play {
         faults: this.#faults,
         github: this.#github,
         path: this.#path,
-        onQueue: () => {
-          for (const machine of this.#machines) machine.wake();
-        },
+        onOffer: (name) => this.#machines.find((one) => one.name === name)?.wake(),
         onCancel: (name, run) => this.#machines.find((one) => one.name === name)?.cancel(run),
         violate: (what) => this.#violations.add(what),
       },

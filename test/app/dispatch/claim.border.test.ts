@@ -12,6 +12,7 @@ import { settle } from "../../../app/daemons/settle.ts";
 import { isRefused, mayPush } from "../../../app/daemons/speaks-for.ts";
 import { claimNext } from "../../../app/dispatch/claim.ts";
 import { endExpiredLeases, expire } from "../../../app/dispatch/expire.ts";
+import { offersOf } from "../../../app/dispatch/offer.ts";
 import { positionOf } from "../../../app/dispatch/position.ts";
 import type { GitHub } from "../../../app/github/app.ts";
 import type { DeliveryAttempt } from "../../../app/github/objects.ts";
@@ -596,4 +597,37 @@ test("a clock that is set back while the app is at work makes nothing wait for i
   const [delivery] = await db.read.select().from(deliveries);
   expect(delivery?.dueAt).toBe(now);
   expect(await nextDue(db.read, 1)).toBe(now);
+});
+
+test("as many daemons are woken as can use it, and one more where nobody came", async () => {
+  const [a, b, c] = await Promise.all(
+    ["a", "b", "c"].map((name) => daemon(name, { slots: 1, seenAt: now })),
+  );
+  await daemon("away", { slots: 1, seenAt: now - 120_000 });
+  await daemon("elsewhere", { slots: 1, seenAt: now, repositories: ["other/*"] });
+  await daemon("without agents", { slots: 1, seenAt: now, agents: ["codex"] });
+  if (!a || !b || !c) throw new Error("not stored");
+  type Offers = Awaited<ReturnType<typeof offersOf>>;
+  const offers = async (before?: Offers, ms = 5_000): Promise<Offers> => {
+    now += ms;
+    return await offersOf(db.read, before?.offered ?? new Map(), now);
+  };
+  expect((await offers()).daemons.size).toBe(0);
+  await run((await pipeline(1)).id, "hello");
+  const first = await offers();
+  expect(first.daemons.size).toBe(1);
+  const second = await offers(first);
+  // Asked again at once it wakes nobody: somebody is on the way.
+  expect((await offers(second, 10)).daemons.size).toBe(0);
+  expect(second.daemons.size).toBe(2);
+  const fourth = await offers(await offers(second));
+  expect([...fourth.daemons].toSorted()).toEqual(["a", "b", "c"]);
+  // Another run is another daemon's.
+  await run((await pipeline(2)).id, "hello");
+  expect((await offers()).daemons.size).toBe(2);
+  for (const index of [3, 4, 5, 6]) await run((await pipeline(index)).id, "hello");
+  expect([...(await offers()).daemons].toSorted()).toEqual(["a", "b", "c"]);
+  // Who has its slots full is left alone.
+  await claim(a);
+  expect([...(await offers()).daemons].toSorted()).toEqual(["b", "c"]);
 });
