@@ -6,6 +6,7 @@ import { defineConfig } from "vitest/config";
 //   *.images.test.ts  projects in big images, made from Debian's and npm's packages: npm run test:images
 //   *.agents.test.ts  real agents before a scripted model: npm run test:agents
 //   *.sim.test.ts     the app's real code in a simulated world, seed by seed
+//   *.crash.test.ts   app and daemon killed at each place that app/protocol/crash.ts names: npm run test:crash
 //   *.way.test.ts     the whole way: label → container → check run; needs Docker and the base image
 /** A project inherits nothing: without it a poll gives up after a second. */
 const expect = { poll: { timeout: 60_000 } };
@@ -27,6 +28,7 @@ export default defineConfig({
             "test/**/*.images.test.ts",
             "test/**/*.agents.test.ts",
             "test/**/*.sim.test.ts",
+            "test/**/*.crash.test.ts",
             "test/**/fixtures/**",
           ],
         },
@@ -68,6 +70,15 @@ export default defineConfig({
           testTimeout: 400_000,
           hookTimeout: 900_000,
           fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: "crash",
+          expect,
+          include: ["test/**/*.crash.test.ts"],
+          testTimeout: 400_000,
+          hookTimeout: 240_000,
         },
       },
       {

@@ -2,10 +2,11 @@ import { randomBytes } from "node:crypto";
 import { pino } from "pino";
 import { readConfig, readDatabaseUrl } from "../app/config.ts";
 import { systemClock } from "../app/protocol/clock.ts";
-import { badSettings, settingsOrExit } from "./settings.ts";
+import { badSettings, refuseCrash, settingsOrExit } from "./settings.ts";
 
 /** `trimo app`: runs the app until SIGTERM or SIGINT. */
 export async function runApp() {
+  refuseCrash();
   const config = settingsOrExit(() => readConfig(process.env));
   const { startApp } = await import("../app/main.ts");
   const log = pino({ level: config.logLevel }, pino.destination({ fd: 2, sync: true }));

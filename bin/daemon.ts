@@ -4,10 +4,11 @@ import { type Options, readConfig } from "../daemon/config.ts";
 import { StartError, startDaemon } from "../daemon/main.ts";
 import { RefusedError } from "../daemon/server/connection.ts";
 import { packageFile } from "./package.ts";
-import { badSettings, settingsOrExit } from "./settings.ts";
+import { badSettings, refuseCrash, settingsOrExit } from "./settings.ts";
 
 /** `trimo daemon`: SIGTERM drains, a second one leaves at once. */
 export async function runDaemon(options: Options) {
+  refuseCrash();
   const config = settingsOrExit(() => readConfig(options, process.env));
   const level = process.env.LOG_LEVEL?.trim() || "info";
   const log = pino({ level }, pino.destination({ fd: 2, sync: true }));

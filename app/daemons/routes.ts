@@ -4,6 +4,7 @@ import type { z } from "zod";
 import { canClaim, claimNext } from "../dispatch/claim.ts";
 import type { Tokens } from "../github/token.ts";
 import type { Clock } from "../protocol/clock.ts";
+import { crashAt } from "../protocol/crash.ts";
 import { RunId } from "../protocol/names.ts";
 import type { Refusal } from "../protocol/refusal.ts";
 import { messagesPerRenewalMax } from "../protocol/renew.ts";
@@ -74,6 +75,7 @@ function greetAndClaim(routes: Hono<Env>, { db, clock }: Parts) {
       await recordSeen(tx, daemon);
       return isUseful ? await claimNext(tx, daemon, claim.key) : null;
     });
+    if (job) crashAt("app: a run is granted");
     return c.json({ job });
   });
 }
@@ -91,7 +93,9 @@ function runEndpoints(routes: Hono<Env>, parts: Parts) {
     const request = await read(c, up.events);
     if (request instanceof Response) return request;
     const of = attemptOf(c, request.attempt);
-    return respond(c, await db.write((tx) => takeEvents(tx, of, request.events)));
+    const taken = await db.write((tx) => takeEvents(tx, of, request.events));
+    crashAt("app: events are taken");
+    return respond(c, taken);
   });
   routes.post("/runs/:id/token", async (c) => {
     const request = await read(c, up.token);
@@ -103,13 +107,17 @@ function runEndpoints(routes: Hono<Env>, parts: Parts) {
     if (!found || isRefused(found)) return respond(c, found ?? stale);
     const { workspace, repositoryId } = found;
     const { purpose, fresh } = request;
-    return c.json(await parts.tokens.forRepository(workspace, repositoryId, purpose, fresh));
+    const token = await parts.tokens.forRepository(workspace, repositoryId, purpose, fresh);
+    crashAt("app: a token is minted");
+    return c.json(token);
   });
   routes.post("/runs/:id/settle", async (c) => {
     const request = await read(c, up.settle);
     if (request instanceof Response) return request;
     const of = attemptOf(c, request.attempt);
-    return respond(c, await db.write((tx) => settle(tx, of, request)));
+    const settled = await db.write((tx) => settle(tx, of, request));
+    crashAt("app: an end is taken");
+    return respond(c, settled);
   });
 }
 

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { GitHub } from "../github/app.ts";
 import { GitHubError } from "../github/error.ts";
 import { backoffMs, type Clock } from "../protocol/clock.ts";
+import { crashAt } from "../protocol/crash.ts";
 import { isolated, type RunningState } from "../protocol/running-state.ts";
 import { type Database, isStorageError } from "../state/database.ts";
 import {
@@ -169,6 +170,7 @@ async function handle(parts: Parts, guid: string): Promise<boolean> {
   try {
     const payload = readEnvelope(JSON.parse(delivery.payload));
     await parts.github.receive({ guid, event, payload });
+    crashAt("app: a delivery has had its effect");
     return true;
   } catch (error) {
     await notHandled(parts, delivery, error);

@@ -1,4 +1,5 @@
 import type { Clock } from "../protocol/clock.ts";
+import { crashAt } from "../protocol/crash.ts";
 import type { Database } from "../state/database.ts";
 import { createDeliveryStore, type NewDelivery } from "../state/delivery.ts";
 import type { Wake } from "../state/wake.ts";
@@ -30,6 +31,7 @@ export function createInbox(db: Database, clock: Clock, wake: Wake): Inbox {
   const store = createDeliveryStore(db);
   const storeAll = async (batch: Waiting[]) => {
     await store(batch.map((one) => one.delivery));
+    crashAt("app: a delivery is stored");
     for (const one of batch) one.resolve();
   };
   const drain = async () => {

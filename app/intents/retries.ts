@@ -4,7 +4,7 @@ import { type Backoff, backoffMs, type Clock } from "../protocol/clock.ts";
 export class Retries<Key> {
   readonly #clock: Clock;
   readonly #backoff: Backoff;
-  readonly #failed = new Map<Key, { times: number; at: number }>();
+  readonly #failed = new Map<Key, { times: number; triedAt: number; dueAt: number }>();
 
   constructor(clock: Clock, backoff: Backoff) {
     this.#clock = clock;
@@ -13,15 +13,17 @@ export class Retries<Key> {
 
   /** Whether it may be tried now; a clock that was set back makes nothing wait longer. */
   isDue(key: Key): boolean {
-    const waits = (this.#failed.get(key)?.at ?? 0) - this.#clock.now();
-    return waits <= 0 || waits > this.#backoff.mostMs;
+    const failed = this.#failed.get(key);
+    const now = this.#clock.now();
+    return !failed || now >= failed.dueAt || now < failed.triedAt;
   }
 
   /** It was tried: well, or in vain. */
   tried(key: Key, isDone: boolean) {
     if (isDone) return void this.#failed.delete(key);
     const times = this.#failed.get(key)?.times ?? 0;
-    const at = this.#clock.now() + backoffMs(this.#clock, times, this.#backoff);
-    this.#failed.set(key, { times: times + 1, at });
+    const triedAt = this.#clock.now();
+    const dueAt = triedAt + backoffMs(this.#clock, times, this.#backoff);
+    this.#failed.set(key, { times: times + 1, triedAt, dueAt });
   }
 }

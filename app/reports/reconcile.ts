@@ -1,5 +1,6 @@
 import { GitHubError } from "../github/error.ts";
 import { backoffMs } from "../protocol/clock.ts";
+import { crashAt } from "../protocol/crash.ts";
 import { isolated, RunningState } from "../protocol/running-state.ts";
 import { refusedAgain, refusedBackoff } from "../state/refusal.ts";
 import {
@@ -193,6 +194,7 @@ async function write(turn: Turn): Promise<number> {
   const { db, report } = turn;
   try {
     const result = await writers[report.wanted.kind](turn);
+    crashAt("app: a report is written");
     await db.write((tx) =>
       "later" in result
         ? postpone(tx, report, result.later)

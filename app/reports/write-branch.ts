@@ -1,5 +1,6 @@
 import { GitHubError } from "../github/error.ts";
 import type { Installation } from "../github/installation.ts";
+import { crashAt } from "../protocol/crash.ts";
 import type { Cause } from "../state/cause.ts";
 import {
   close,
@@ -59,9 +60,11 @@ async function openWithCommit(turn: Turn, pipeline: Pipeline, baseSha: string) {
     date: new Date(pipeline.createdAt).toISOString(),
     author: await github.author(),
   });
+  crashAt("app: the opening commit is made");
   for (const branch of namesFor(pipeline)) {
     if (await isTaken(turn, pipeline, branch)) continue;
     if (!(await makeBranch(installation, repository, branch, sha))) continue;
+    crashAt("app: the branch is made");
     return await recordOpened(turn, pipeline, { branch, openingSha: sha, headSha: sha });
   }
   throw tooManyBranches(pipeline);

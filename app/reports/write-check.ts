@@ -1,4 +1,5 @@
 import type { CheckBody } from "../github/objects.ts";
+import { crashAt } from "../protocol/crash.ts";
 import { checkRunsOf, findCheckRun, markCheckTried, recordCheckRun } from "../state/check-run.ts";
 import { hashOf } from "../state/identity.ts";
 import { isOver, openRuns, type Run } from "../state/run.ts";
@@ -46,6 +47,7 @@ async function putCheck({ db, installation }: Turn, run: Run, sha: string, body:
   if (remoteId !== null) await installation.updateCheck(repository, remoteId, body);
   else {
     await db.write((tx) => markCheckTried(tx, runId, sha));
+    crashAt("app: a check run is tried");
     remoteId = await installation.createCheck(repository, { sha, externalId: runId }, body);
   }
   const changes = { remoteId, completed: body.status === "completed", written };

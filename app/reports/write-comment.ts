@@ -1,4 +1,5 @@
 import type { GitHubError } from "../github/error.ts";
+import { crashAt } from "../protocol/crash.ts";
 import { hashOf } from "../state/identity.ts";
 import { markTried } from "../state/report.ts";
 import { findRun, isOver, type Run, recordComment } from "../state/run.ts";
@@ -32,6 +33,7 @@ async function put(turn: Turn, run: Run, body: string, hash: string): Promise<Co
   if (known === null) {
     await db.write((tx) => markTried(tx, report));
     const commentId = await installation.createComment(run.repository, run.thread, body);
+    crashAt("app: a comment is made");
     return { commentId, commentHash: hash, commentDeleted: false };
   }
   if (hash === run.commentHash) return null;

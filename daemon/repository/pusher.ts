@@ -1,4 +1,5 @@
 import type { Clock } from "../../app/protocol/clock.ts";
+import { crashAt } from "../../app/protocol/crash.ts";
 import type { Fact } from "../../app/protocol/event.ts";
 import { RunningState } from "../../app/protocol/running-state.ts";
 import { GitError, isTokenRefused } from "./git.ts";
@@ -98,6 +99,7 @@ export class Pusher {
       for (const commit of await this.#gate.commitsBetween(this.#told, head))
         this.#tell({ type: "commit", ...commit });
       this.#told = head;
+      crashAt("daemon: a commit is told");
     }
     if (this.#stopped === "moved") return;
     if (head === this.#onGitHub || this.#signal.aborted) return;
@@ -108,9 +110,11 @@ export class Pusher {
       this.#stopped = result;
       return;
     }
+    crashAt("daemon: a push is done");
     this.#stopped = null;
     this.#onGitHub = head;
     this.#tell({ type: "pushed", sha: head });
+    crashAt("daemon: a push is told");
   }
 
   async #push(sha: string, branch?: string): Promise<PushResult> {
@@ -177,6 +181,7 @@ export class Pusher {
     if (stopped !== "moved" && "unreachable" in stopped)
       return { ok: false, why: "unreachable", detail: stopped.unreachable, kept: null };
     const kept = (await this.#push(this.#told, beside)) === "pushed" ? beside : null;
+    if (kept) crashAt("daemon: the branch beside is pushed");
     if (stopped === "moved") return { ok: false, why: "moved", detail: "", kept };
     return { ok: false, why: "refused", detail: stopped.refused, kept };
   }

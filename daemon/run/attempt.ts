@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import type { Dispatcher } from "undici";
 import type { Clock } from "../../app/protocol/clock.ts";
+import { crashAt } from "../../app/protocol/crash.ts";
 import { commentMax } from "../../app/protocol/event.ts";
 import type { Job } from "../../app/protocol/job.ts";
 import { messageMax } from "../../app/protocol/renew.ts";
@@ -72,6 +73,7 @@ export function openAttempt(
   const record = before
     ? RecordFile.known(disk, folder, before)
     : RecordFile.create(disk, folder, job);
+  if (!before) crashAt("daemon: the record is made");
   const signals = new Signals(controls);
   const secrets = new Set([config.token, ...proxySecrets()]);
   const outbox = new Outbox(join(folder, "outbox.jsonl"), { disk, clock, log });

@@ -1,3 +1,4 @@
+import { crashAt } from "../../app/protocol/crash.ts";
 import type { Job } from "../../app/protocol/job.ts";
 import { RunningState } from "../../app/protocol/running-state.ts";
 import type { Settle } from "../../app/protocol/settle.ts";
@@ -128,6 +129,7 @@ async function execute(
     const pusher = pusherFor(parts, attempt, prepared);
     const watched = watchedOf(parts, attempt, prepared, pusher);
     const outcome = await outcomeOf(record.current, watched);
+    crashAt("daemon: the container has ended");
     if (signals.over.aborted) return null;
     // Killed between starting it and handing it the task: nothing has happened yet.
     const neverBegan = outcome.died && !outcome.began && !signals.cancel.aborted;
@@ -267,6 +269,7 @@ async function conclude(
   if (!record.current.pushing) outbox.add({ type: "stage", stage: "pushing" });
   const since = record.current.pushing?.since ?? clock.now();
   record.update({ pushing: { since, outcome } });
+  crashAt("daemon: the last push begins");
   const push = await pusher.finish(`${job.branch}-run-${job.number}`, {
     since,
     longMs: parts.config.push_minutes * 60_000,
@@ -283,6 +286,7 @@ async function conclude(
   record.update({ keep: !push.ok && push.kept === null && changed });
   const plan = planOf(record.current, prepared.plan);
   await keepSession(parts, attempt, { ...prepared, plan }, outcome);
+  crashAt("daemon: the session is settled");
   const { limitHit } = record.current;
   const problem = agentProblem(outcome.agentProblem, limitHit, prepared.agent.model);
   const asked = outbox.events.findLast((event) => event.type === "ask");
@@ -350,21 +354,28 @@ async function keepSession(
 async function finish(parts: Parts, attempt: Attempt, mode: Mode, end: Settle) {
   const { engine, clock, log } = parts;
   const { job, folder, record, signals } = attempt;
+  crashAt("daemon: the end is closed");
   record.update({ end });
+  crashAt("daemon: the end is on record");
   const { keep, containerId } = record.current;
   const volume = record.current.keepVolume ? volumeName(job.run, job.attempt) : null;
   if (volume) await removeContainer(engine, job, containerId);
   else await removeContainerAndVolume(engine, job, containerId);
+  crashAt("daemon: the container is removed");
   // Before the app hears of the end: from then on people look for it here.
   const commits = keep ? await keepCommits(parts, attempt) : null;
+  if (commits) crashAt("daemon: commits are bundled");
   if (commits || volume) {
     const { run, number, repository, branch, title } = job;
     const since = clock.now();
     const about = { run, attempt: job.attempt, number, repository, branch, title };
     recordKept(parts, { ...about, since, commits, volume });
+    crashAt("daemon: what is kept is on record");
   }
   if (mode !== "keep" && !(await settle(parts, attempt, end))) return;
+  crashAt("daemon: the end is told");
   if (signals.over.aborted) return;
   await removeRunFolder(parts, folder, job);
+  crashAt("daemon: the folder is removed");
   if (mode === "keep") log.warn({ run: job.run, kept: keep }, "another run goes on instead");
 }

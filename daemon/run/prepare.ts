@@ -1,4 +1,5 @@
 import { posix } from "node:path";
+import { crashAt } from "../../app/protocol/crash.ts";
 import { failureDetailMax } from "../../app/protocol/failure.ts";
 import type { Job } from "../../app/protocol/job.ts";
 import { daemonLabel, volumeName } from "../docker/container-spec.ts";
@@ -46,6 +47,7 @@ export async function prepare(parts: Parts, attempt: Attempt): Promise<Prepared>
   let handed = false;
   try {
     const fetched = await fetchMirror(parts, attempt);
+    crashAt("daemon: the mirror is fetched");
     refuseDefaultBranch(job, fetched);
     const drafted = makePlan(config, job, fetched);
     const launch = chooseSession({ config, job, outbox }, drafted);
@@ -57,12 +59,14 @@ export async function prepare(parts: Parts, attempt: Attempt): Promise<Prepared>
       repositories.makeGate(gateOf(attempt), fetched.folder, drafted.startSha),
       onDefault ? repositories.drift(fetched, signals.cancel) : null,
     ]);
+    crashAt("daemon: the gate is made");
     if (drift) outbox.add({ type: "base", ...drift });
     const plan = { ...drafted, launch, image, driftNote: driftNote(drift, job.base.branch) };
     const early = await ahead;
     if (signals.cancel.aborted) throw new Cancelled();
     const agent = await agentSetupFor(parts, attempt, plan, false);
     outbox.add(startedFact(plan));
+    crashAt("daemon: the start is told");
     const fits = early && sameContainer(early.plan, plan);
     if (early && !fits) await removeContainerAndVolume(engine, job, null);
     recordContainer(attempt, plan);
@@ -70,6 +74,7 @@ export async function prepare(parts: Parts, attempt: Attempt): Promise<Prepared>
     const forge = new URL(config.github).host;
     started.hand(JSON.stringify(taskOf(job, plan, agent.task, forge)));
     handed = true;
+    crashAt("daemon: the task is handed");
     return { container: started.container, carrier, gate, plan, agent };
   } finally {
     // Without its task it ends by itself. Waited for: made after the clean-up it would be left behind.
@@ -164,12 +169,14 @@ async function startWithTunnel(
   plan: Plan,
 ): Promise<Running> {
   const started = await engine.startContainer(containerRequestOf(job, plan, identity));
+  crashAt("daemon: the container is started");
   return { started, carrier: openTunnel(engine, started.container).catch(() => null) };
 }
 
 /** Its name is known before it is made: killed in between, the next daemon still finds it. */
 function recordContainer({ job, record }: Attempt, plan: Plan) {
   record.update({ plan, containerId: volumeName(job.run, job.attempt) });
+  crashAt("daemon: the container is on record");
 }
 
 function startedFact(plan: Plan) {

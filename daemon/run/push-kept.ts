@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import { crashAt } from "../../app/protocol/crash.ts";
 import { isolated, type RunningState } from "../../app/protocol/running-state.ts";
 import type { Config } from "../config.ts";
 import type { Disk } from "../disk.ts";
@@ -63,6 +64,7 @@ async function pushOne(
     const result = await repositories.pushKept({ repository, branch, path, beside }, token, signal);
     if (result === "moved") return `${beside} has other commits on GitHub`;
     if (result !== "pushed") return "refused" in result ? result.refused : result.unreachable;
+    crashAt("daemon: what was kept is pushed");
     await forgetCommits(keeper, kept);
     return null;
   } catch (error) {

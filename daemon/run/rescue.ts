@@ -1,3 +1,4 @@
+import { crashAt } from "../../app/protocol/crash.ts";
 import { cleanEnd } from "../redact.ts";
 import { type AgentSetup, blankReader } from "./agent-setup.ts";
 import type { Attempt, Parts } from "./attempt.ts";
@@ -35,16 +36,19 @@ export async function rescue(
   const died = { outOfMemory, tail, rescues };
   const keepVolume = rescues >= rescuesMax;
   record.update({ died, keepVolume });
+  crashAt("daemon: a death is on record");
   if (keepVolume) {
     log.error({ run: job.run }, "the dead container's work could not be rescued; its volume stays");
     await recoverSnapshot(parts, attempt, watched, "the volume could not be read");
     return;
   }
   await engine.removeContainer(watched.container);
+  crashAt("daemon: a dead container is removed");
   const { plan } = watched;
   const forge = new URL(config.github).host;
   const request = containerRequestOf(job, plan, identity);
   const { container, hand } = await engine.startContainer(request);
+  crashAt("daemon: a rescue is started");
   const agentBegan = outbox.events.some((one) => one.type === "stage" && one.stage === "agent");
   const task = taskOf(job, plan, agent, forge);
   hand(JSON.stringify({ ...task, mode: "rescue", agentBegan, verify: [] }));
@@ -64,6 +68,7 @@ export async function rescue(
     signals: { stop: new AbortController().signal, abandon, leave, over },
   });
   if (over.aborted) return;
+  crashAt("daemon: a rescue is done");
   if (saved.pushed && !saved.died) {
     if (saved.nothing && agentBegan)
       await recoverSnapshot(parts, attempt, watched, "the volume is lost");
@@ -84,6 +89,7 @@ async function recoverSnapshot(
   const { author, leftoverMessage } = leftoverCommit(job, plan, new URL(config.github).host);
   const takenAt = await endpoints.gate.recoverSnapshot({ ...author, message: leftoverMessage });
   if (takenAt === null) return;
+  crashAt("daemon: a snapshot is recovered");
   const text = `${why}; uncommitted work is as it was at ${utcTime(takenAt)}, by the last snapshot`;
   outbox.add({ type: "notice", text });
 }

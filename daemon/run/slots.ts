@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { crashAt } from "../../app/protocol/crash.ts";
 import type { Hello, HelloAnswer } from "../../app/protocol/hello.ts";
 import type { Job } from "../../app/protocol/job.ts";
 import { RunningState } from "../../app/protocol/running-state.ts";
@@ -97,6 +98,7 @@ export class Slots implements Listener {
   /** Whether there was something to do. A drain lets it come to its end: what was granted is done. */
   async #claimOnce(key: string): Promise<boolean> {
     const { job } = await this.#parts.server.claim(key, this.#leave.signal);
+    if (job) crashAt("daemon: a run is claimed");
     if (job) this.#start(job, null, "run");
     return job !== null;
   }

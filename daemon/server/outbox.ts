@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import { type Clock, waitAmong } from "../../app/protocol/clock.ts";
+import { crashAt } from "../../app/protocol/crash.ts";
 import { Event, eventsPerPostMax, type Fact } from "../../app/protocol/event.ts";
 import type { RunningState } from "../../app/protocol/running-state.ts";
 import { type Disk, isFull } from "../disk.ts";
@@ -158,6 +159,7 @@ export class Outbox {
       throw error;
     }
     for (const event of events) this.#remember(event);
+    crashAt("daemon: an event is on disk");
   }
 
   /**
@@ -181,6 +183,7 @@ export class Outbox {
       try {
         await this.#sync(from + batch.length);
         const answer = await server.events(run, { attempt, events: batch }, state.signal);
+        crashAt("daemon: events are sent");
         this.#acknowledged = Math.max(answer.acknowledged, 0);
         this.#skipTo(answer.acknowledged);
         state.succeeded();

@@ -1,4 +1,5 @@
 import type { Reads } from "../../app/state/database.ts";
+import { idleWithFailedCi } from "../../app/state/pipeline.ts";
 import { openStates } from "../../app/state/run.ts";
 import {
   deliveries,
@@ -46,6 +47,8 @@ export async function isQuiet(db: Reads, github: GitHubState): Promise<boolean> 
   const missing = stored.length < github.deliveries.length;
   const unwritten = (await db.select().from(reports)).some((row) => row.written < row.requested);
   if (pending || missing || unwritten) return false;
+  // CI that failed is taken up a minute after GitHub has refused something of it.
+  if ((await idleWithFailedCi(db)).length > 0) return false;
   const held = new Set((await db.select().from(pipelines)).filter((p) => p.held).map((p) => p.id));
   return (await db.select().from(runs)).every((run) => !isOpen(run) || held.has(run.pipelineId));
 }

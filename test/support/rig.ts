@@ -97,8 +97,8 @@ export async function startRig(options: {
     get appUrl() {
       return `http://127.0.0.1:${appPort}`;
     },
-    async startApp(): Promise<Program> {
-      const app = start("app", ["app"], appEnv());
+    async startApp(more: Record<string, string> = {}): Promise<Program> {
+      const app = start("app", ["app"], { ...appEnv(), ...more });
       const url = await new Promise<string>((resolve, reject) => {
         let text = "";
         app.process.stdout?.on("data", (chunk) => {

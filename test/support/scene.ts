@@ -28,8 +28,8 @@ export async function startScene(yml: DaemonYml) {
     rig,
     app,
     daemon: rig.startDaemon("studio", token, yml),
-    startDaemon: (changes: DaemonYml = {}): Program =>
-      rig.startDaemon("studio", token, { ...yml, ...changes }),
+    startDaemon: (changes: DaemonYml = {}, env: Record<string, string> = {}): Program =>
+      rig.startDaemon("studio", token, { ...yml, ...changes }, env),
     /** Kills the app and starts it again. */
     async restartApp() {
       await scene.app.kill("SIGKILL");
