@@ -1,8 +1,12 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { systemClock } from "../app/protocol/clock.ts";
 import { failureWords } from "../app/view/failure.ts";
 import { sentence } from "../app/view/sentence.ts";
+import { count } from "../app/view/units.ts";
 import { apiOf } from "../daemon/agent-settings.ts";
 import { type Config, type Options, readConfig, SettingsError } from "../daemon/config.ts";
+import { daemonLabel } from "../daemon/docker/container-spec.ts";
 import { connectDocker } from "../daemon/docker/docker-engine.ts";
 import { type Engine, imageLabels } from "../daemon/docker/engine.ts";
 import { type Proof, proveAgent } from "../daemon/doctor.ts";
@@ -31,6 +35,7 @@ export async function runDoctor(flags: Flags) {
   const answers = await checkEngine(engine, note);
   const config = readSettings(flags, note);
   if (config) {
+    if (answers) await checkStrangers(engine, config, note);
     if (config.server !== nowhere && !flags.agent) await checkApp(config, note);
     const asked = flags.agent ? [flags.agent] : Object.keys(config.agents);
     for (const name of asked) await checkKey(config, name, note);
@@ -89,6 +94,31 @@ function withoutApp(flags: Flags): Config | null {
     // More is wrong with it, and said by the caller.
     return null;
   }
+}
+
+/** Containers and volumes of a data folder that is not this one: perhaps of one that was lost. */
+async function checkStrangers(engine: Engine, { data }: Config, note: Note) {
+  const path = join(data, "identity");
+  const own = existsSync(path) ? readFileSync(path, "utf8").trim() : null;
+  const of = async (label: string) => ({
+    containers: (await engine.ownedContainers(label)).map(({ id }) => id.slice(0, 12)),
+    volumes: (await engine.ownedVolumes(label)).map(({ name }) => name),
+  });
+  const all = await of(daemonLabel);
+  const mine = own ? await of(`${daemonLabel}=${own}`) : { containers: [], volumes: [] };
+  const containers = all.containers.filter((id) => !mine.containers.includes(id));
+  const volumes = all.volumes.filter((name) => !mine.volumes.includes(name));
+  if (containers.length + volumes.length === 0) return;
+  const commands = [
+    ...(containers.length > 0 ? [`docker rm -f ${containers.join(" ")}`] : []),
+    ...(volumes.length > 0 ? [`docker volume rm ${volumes.join(" ")}`] : []),
+  ];
+  const what = `${count(containers.length, "container")} and ${count(volumes.length, "volume")} of runs belong to another data folder than ${data}`;
+  note(
+    true,
+    what,
+    `If no other daemon uses this engine, they were left behind: ${commands.join(" && ")}`,
+  );
 }
 
 async function checkApp({ server }: Config, note: Note) {

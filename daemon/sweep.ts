@@ -17,6 +17,7 @@ export async function sweepLoop(parts: Parts, state: RunningState) {
     try {
       await sweep(parts);
       await parts.builds.sweep();
+      if (isIdle(parts)) await parts.repositories.tidy(parts.clock.now(), state.signal);
       const { config, clock } = parts;
       const limits = { days: config.sessions.days, diskBytes: bytesOf(config.sessions.disk) };
       await sweepSessions(config.data, limits, clock.now());
@@ -25,6 +26,12 @@ export async function sweepLoop(parts: Parts, state: RunningState) {
     }
     await state.sleep(everyMs);
   }
+}
+
+/** Whether nothing on this machine leans on a mirror: no run in hand, and no whole gate that is kept. */
+function isIdle({ disk, config }: Parts): boolean {
+  if (readRecords(disk, config.data).length > 0) return false;
+  return readKept({ disk, config }).every(({ commits }) => !commits?.endsWith(".git"));
 }
 
 /** Only what carries this daemon's own label, and of that only what no record speaks of. */

@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
-import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { existsSync, readdirSync } from "node:fs";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { trimoYmlPath } from "../../app/protocol/trimo-yml.ts";
 import { makeGate, openGate } from "./gate.ts";
-import { GitError, gitIn } from "./git.ts";
+import { GitError, gitIn, isCorrupt } from "./git.ts";
 import type {
   Drift,
   Fetched,
@@ -26,6 +26,10 @@ export class GitRepositories implements Repositories {
   readonly #remote: string;
   /** One fetch at a time in a mirror: git's own locks would fail the second. */
   readonly #turns = new Map<string, Promise<unknown>>();
+  /** The folder of each mirror that is not at its first place, because what was there is broken. */
+  readonly #places = new Map<string, string>();
+  /** Those that this process has made anew. */
+  readonly #renewed = new Set<string>();
   /** The mirrors in which no lock of an earlier process is left. */
   readonly #unlocked = new Set<string>();
   /** What the last fetch of each mirror found, so that the next run need not ask git for it. */
@@ -37,6 +41,21 @@ export class GitRepositories implements Repositories {
   }
 
   async fetch(request: FetchRequest, signal: AbortSignal): Promise<Fetched> {
+    try {
+      return await this.#fetchInTurn(request, signal);
+    } catch (error) {
+      const isBroken = error instanceof GitError && isCorrupt(error.message);
+      const first = this.#firstPlace(request.repository);
+      // Once: if a new one is no better, it was not the mirror.
+      if (!isBroken || signal.aborted || this.#renewed.has(first)) throw error;
+      this.#renewed.add(first);
+      // Gates of runs under way lean on what can still be read of the broken one.
+      this.#places.set(first, nextPlace(this.#mirror(request.repository)));
+      return await this.#fetchInTurn(request, signal);
+    }
+  }
+
+  async #fetchInTurn(request: FetchRequest, signal: AbortSignal): Promise<Fetched> {
     const folder = this.#mirror(request.repository);
     const before = this.#turns.get(folder) ?? Promise.resolve();
     const mine = before.then(() => this.#fetchNow(folder, request, signal));
@@ -176,6 +195,35 @@ export class GitRepositories implements Repositories {
     }
   }
 
+  async tidy(now: number, signal: AbortSignal) {
+    const root = join(this.#data, "mirrors");
+    const owners = await readdir(root).catch(() => []);
+    for (const owner of owners)
+      for (const name of await readdir(join(root, owner))) {
+        const folder = join(root, owner, name);
+        if (signal.aborted) return;
+        if (existsSync(nextPlace(folder))) await rm(folder, { recursive: true, force: true });
+        else if (await isUntidy(folder, now)) await this.#pack(folder, now, signal);
+      }
+  }
+
+  async #pack(folder: string, now: number, signal: AbortSignal) {
+    const before = this.#turns.get(folder) ?? Promise.resolve();
+    const mine = before.then(() =>
+      gitIn(
+        folder,
+        null,
+        signal,
+      )(["gc", "--quiet", "--prune=now"]).catch((error) => {
+        // A broken one is made anew by its next fetch.
+        if (!(error instanceof GitError)) throw error;
+      }),
+    );
+    this.#turns.set(folder, mine);
+    await mine;
+    await writeFile(join(folder, tidiedName), String(now));
+  }
+
   #named({ folder, repository, branch }: GateRequest) {
     return { folder, branch, url: this.#url(repository) };
   }
@@ -184,9 +232,41 @@ export class GitRepositories implements Repositories {
     return `${this.#remote}/${repository}.git`;
   }
 
-  #mirror(repository: string): string {
+  #firstPlace(repository: string): string {
     return join(this.#data, "mirrors", `${repository.toLowerCase()}.git`);
   }
+
+  /** The newest of the places that a mirror has had. */
+  #mirror(repository: string): string {
+    const first = this.#firstPlace(repository);
+    const known = this.#places.get(first);
+    if (known) return known;
+    const beside = existsSync(dirname(first))
+      ? readdirSync(dirname(first)).filter((name) => name.startsWith(`${basename(first)}~`))
+      : [];
+    const newest = Math.max(1, ...beside.map((name) => Number(name.split("~")[1])));
+    const place = newest === 1 ? first : `${first}~${newest}`;
+    this.#places.set(first, place);
+    return place;
+  }
+}
+
+/** When a mirror was packed last, in milliseconds since 1970. */
+const tidiedName = "trimo-tidied";
+const untidyMs = 7 * 24 * 3_600_000;
+
+/** Whether a mirror was not packed for a week; one that is new is not. */
+async function isUntidy(folder: string, now: number): Promise<boolean> {
+  const path = join(folder, tidiedName);
+  const at = await readFile(path, "utf8").catch(() => null);
+  if (at === null) await writeFile(path, String(now));
+  return at !== null && now - Number(at) >= untidyMs;
+}
+
+/** Beside a mirror: `app.git`, `app.git~2`, `app.git~3`. No repository has such a name. */
+function nextPlace(folder: string): string {
+  const [, first = folder, number = "1"] = /^(.*\.git)(?:~(\d+))?$/.exec(folder) ?? [];
+  return `${first}~${Number(number) + 1}`;
 }
 
 /** Where a mirror has a branch: in a folder of its own, so that `fix` of before does not keep `fix/login` out. */

@@ -17,6 +17,13 @@ export class GitError extends Error {
 const awayWords =
   /could not resolve|failed to connect|couldn't connect|connection (was )?(refused|reset|timed out)|timed? ?out|block timeout|error: (429|5\d\d)|HTTP (429|5\d\d)|empty reply|early EOF|unexpected disconnect|hung up|RPC failed|too slow|\bSSL\b|\bTLS\b|Internal Server Error|error in commit_refs|network is unreachable/i;
 
+const corruptWords =
+  /object file .* is empty|loose object .* is corrupt|object corrupt or missing|unable to (read|unpack|find) (tree|[0-9a-f]{40})|inflate: data stream error|(pack|index) file .* (is )?(corrupt|too small|does not match)|bad object refs\/|missing (blob|tree|commit)|did not send all necessary objects|not a git repository/i;
+
+/** Whether objects of a repository here are broken, as after a power cut, by what git printed; not the remote's. */
+export const isCorrupt = (text: string): boolean =>
+  corruptWords.test(text.replace(/^remote:.*$/gm, ""));
+
 /** Whether it was the token that was refused, by what git printed. */
 export const isTokenRefused = (text: string): boolean =>
   /authentication failed|error: 401|HTTP 401|invalid (username|credentials)|could not read (username|password)/i.test(

@@ -87,6 +87,11 @@ export interface Repositories {
   makeGate(request: GateRequest, mirror: string, sha: string): Promise<Gate>;
   /** Opens a gate that was made before. */
   openGate(request: GateRequest): Gate;
+  /**
+   * Packs each mirror that was not packed for a week, and removes what its repository has no more and broken ones.
+   * Only while nothing on this machine leans on a mirror. `now`: in milliseconds since 1970.
+   */
+  tidy(now: number, signal: AbortSignal): Promise<void>;
   /** Pushes what was kept of a run, to a branch beside its own. */
   pushKept(kept: KeptCommits, token: string, signal: AbortSignal): Promise<PushResult>;
 }

@@ -477,3 +477,44 @@ test("a branch whose name was a folder's, or a folder of another's, is fetched; 
   const next = await restarted.fetch(wanted, signal);
   expect(next.defaultSha).toBe(await git(remote, "rev-parse", "trunk"));
 });
+
+test("a mirror with broken objects is made anew beside, also for the next daemon, and gates that lean on it stay", async () => {
+  const again = new GitRepositories(join(folder, "data"), join(folder, "remote"));
+  const wanted = { repository: "acme/app", branch: "trimo/1-x", token: "token" };
+  const fetch = async (by: GitRepositories) => await by.fetch(wanted, new AbortController().signal);
+  const before = await fetch(again);
+  // As a power cut leaves files that were just written.
+  const objects = join(before.folder, "objects");
+  await run("bash", ["-c", `find ${objects} -type f ! -path '*/info/*' -exec truncate -s 0 {} +`]);
+  await git(join(folder, "seed"), "commit", "--allow-empty", "-qm", "After the power cut");
+  await git(join(folder, "seed"), "push", "-q", remote, "HEAD:trunk");
+  const after = await fetch(again);
+  expect(after.folder).toBe(`${before.folder}~2`);
+  expect(after.defaultSha).toBe(await git(remote, "rev-parse", "trunk"));
+  expect(existsSync(join(before.folder, "HEAD"))).toBe(true);
+  const next = new GitRepositories(join(folder, "data"), join(folder, "remote"));
+  expect((await next.known("acme/app"))?.folder).toBe(after.folder);
+  expect((await fetch(next)).folder).toBe(after.folder);
+});
+
+test("a mirror is packed after a week, and what broke before goes; a new one is left alone", async () => {
+  const data = join(folder, "tidy");
+  const tidied = new GitRepositories(data, join(folder, "remote"));
+  const wanted = { repository: "acme/app", branch: "trimo/1-x", token: "token" };
+  const { signal } = new AbortController();
+  const mirror = (await tidied.fetch(wanted, signal)).folder;
+  await git(mirror, "commit-tree", "-m", "Of nobody", "refs/trimo/default^{tree}");
+  const loose = async () => Number((await git(mirror, "count-objects")).split(" ")[0]);
+  const day = 24 * 3_600_000;
+  await tidied.tidy(day, signal);
+  await tidied.tidy(7 * day, signal);
+  expect(await loose()).toBeGreaterThan(0);
+  await tidied.tidy(8 * day, signal);
+  expect(await loose()).toBe(0);
+  expect((await tidied.fetch(wanted, signal)).defaultSha).toBe(
+    await git(remote, "rev-parse", "trunk"),
+  );
+  await run("cp", ["-r", mirror, `${mirror}~2`]);
+  await tidied.tidy(8 * day, signal);
+  expect([existsSync(mirror), existsSync(`${mirror}~2`)]).toEqual([false, true]);
+});
