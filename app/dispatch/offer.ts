@@ -46,8 +46,8 @@ export async function offer({ db, clock, wake, log }: Parts, state: RunningState
 }
 
 /**
- * The daemons (by name) to wake at `now` (milliseconds since 1970): one with a free slot for each run that may
- * start, and one more each time that a run is offered again. `offered`: what was offered until now, by run.
+ * The daemons (by name) to wake at `now` (milliseconds since 1970): one for each run that may start, who
+ * has room before the others, and one more each time that a run is offered again. `offered`: what was offered until now, by run.
  */
 export async function offersOf(
   db: Reads,
@@ -71,8 +71,9 @@ export async function offersOf(
     const agent = agentNow(run, { daemons, pauses, now });
     const able = daemons.filter((daemon) => canTake({ ...run, agent }, daemon, pauses));
     const inTurn = able
-      .filter(({ name }) => (free.get(name) ?? 0) > 0)
+      .filter(({ name }) => free.has(name))
       .sort((a, b) => (free.get(b.name) ?? 0) - (free.get(a.name) ?? 0));
+    // Also one without a free slot, as far as is known here: its run may only wait for GitHub.
     if (!isAgain) for (const { name } of inTurn.slice(0, offer.times)) woken.add(name);
     const [first] = inTurn;
     if (first) free.set(first.name, (free.get(first.name) ?? 0) - 1);

@@ -87,7 +87,13 @@ export async function openDatabase(parts: DatabaseParts): Promise<Database> {
       checkpoints?.committed();
       return result;
     });
-  const group = createGroup({ ...parts, inTurn, begin: db.transaction.bind(db), isStorageError });
+  const group = createGroup({
+    ...parts,
+    inTurn,
+    begin: db.transaction.bind(db),
+    isStorageError,
+    isOfAll,
+  });
   let problem: string | null = null;
   const noted = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
@@ -230,6 +236,9 @@ function createPatience(client: Client, clock: Clock, remote: boolean) {
 
 /** Whether the database itself failed, a full disk or a lock, and not what was asked of it. */
 export const isStorageError = (error: unknown): boolean => hasCode(error, /^SQLITE_(?!CONSTRAINT)/);
+
+const isOfAll = (error: unknown): boolean =>
+  hasCode(error, /^SQLITE_(BUSY|LOCKED|FULL|IOERR|CORRUPT|NOTADB|READONLY|CANTOPEN|NOMEM)/);
 
 const isBusy = (error: unknown): boolean => hasCode(error, /^SQLITE_BUSY/);
 

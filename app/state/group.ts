@@ -31,6 +31,8 @@ type Parts<Inner> = {
   begin<T>(work: (tx: Inner & Nested<Inner>) => Promise<T>): Promise<T>;
   /** Whether an error is the database's own: then nothing of the whole transaction is there. */
   isStorageError(error: unknown): boolean;
+  /** Whether it would meet any other write as well: a full disk, say. */
+  isOfAll(error: unknown): boolean;
 };
 
 /** One write that waits; `done` is told how it ended once all is stored. */
@@ -76,8 +78,12 @@ async function runGroup<Inner extends object>(
       return group.map(({ done }, i) => ({ done, end: ends[i] as End }));
     });
   } catch (error) {
-    const failed = group.find((one) => one.failed !== undefined)?.failed;
-    return group.map(({ done }) => ({ done, end: { error: failed ?? error } }));
+    const failed = group.find((one) => one.failed !== undefined)?.failed ?? error;
+    if (group.length === 1 || parts.isOfAll(failed))
+      return group.map(({ done }) => ({ done, end: { error: failed } }));
+    // One of them is at fault, and which is not known: each by itself.
+    const alone = group.map((one) => runGroup(parts, [one]));
+    return (await Promise.all(alone)).flat();
   }
 }
 

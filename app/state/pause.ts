@@ -1,4 +1,4 @@
-import { eq, gt, lte } from "drizzle-orm";
+import { eq, gt, lt, lte } from "drizzle-orm";
 import type { PausingCode } from "../protocol/failure.ts";
 import type { Settle } from "../protocol/settle.ts";
 import type { Daemon } from "./daemon.ts";
@@ -9,7 +9,10 @@ import { pauses } from "./schema.ts";
 export type Pause = typeof pauses.$inferSelect;
 
 /** How long agents pause where their service does not say when it takes more. */
-const unknownMs = 15 * 60_000;
+const unknownMs: Record<PausingCode, number> = {
+  quota_reached: 15 * 60_000,
+  model_overloaded: 5 * 60_000,
+};
 /** A service that says "at once" has just refused; and none is believed further ahead than this. */
 const leastMs = 5_000;
 const mostMs = 8 * 24 * 3_600_000;
@@ -21,13 +24,18 @@ export async function pauseAgents(
   { resetAt, agents, code }: NonNullable<Settle["quota"]> & { code: PausingCode },
 ) {
   const least = tx.now + leastMs;
-  const until = Math.min(tx.now + mostMs, Math.max(least, resetAt ?? tx.now + unknownMs));
+  const until = Math.min(tx.now + mostMs, Math.max(least, resetAt ?? tx.now + unknownMs[code]));
   for (const agent of agents) {
     const row = { daemonId: daemon.id, agent, until, code };
     await tx
       .insert(pauses)
       .values(row)
-      .onConflictDoUpdate({ target: [pauses.daemonId, pauses.agent], set: { until, code } });
+      .onConflictDoUpdate({
+        target: [pauses.daemonId, pauses.agent],
+        set: { until, code },
+        // A service that stumbles does not say that its quota is there again.
+        ...(code === "model_overloaded" ? { setWhere: lt(pauses.until, until) } : {}),
+      });
   }
 }
 

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { dirname, join } from "node:path";
@@ -16,6 +16,8 @@ const backendsMax = 4;
 const toldMax = 300;
 /** One clone, fetch or push of the container. */
 const requestMsMax = 10 * 60_000;
+/** After so many snapshots their packs become one, and what the last one has not goes. */
+const snapshotsPerPack = 50;
 /** Hidden from the container, as all below refs/trimo, but from what pushes a snapshot. */
 const snapshotRef = "refs/trimo/snapshot";
 
@@ -58,6 +60,7 @@ class GitGate implements Gate {
   /** What its pushes and snapshots have brought, in bytes, and the git processes at work for it now. */
   readonly #bytes = { branch: 0, snapshot: 0 };
   #backends = 0;
+  #snapshots = 0;
 
   constructor({ folder, branch, url }: Named) {
     this.#folder = folder;
@@ -191,6 +194,22 @@ class GitGate implements Gate {
     return (await git(["write-tree"])).trim();
   }
 
+  /**
+   * Now and then, so that the gate grows with the work and not with its snapshots. Meanwhile others are asked to
+   * come again: what they are just bringing must not go.
+   */
+  #packSnapshots() {
+    this.#snapshots += 1;
+    if (this.#snapshots < snapshotsPerPack || this.#backends > 0) return;
+    this.#snapshots = 0;
+    this.#backends = backendsMax;
+    const done = () => {
+      this.#backends = 0;
+    };
+    // What cannot be packed now is packed after the next ones.
+    gitIn(this.#folder, null)(["repack", "-a", "-d", "-l", "-q"]).then(done, done);
+  }
+
   /** These four requests of this one repository, two of them for a snapshot of it, and none else. */
   serve(request: IncomingMessage, response: ServerResponse, pushed: () => void) {
     const url = new URL(request.url ?? "/", "http://gateway");
@@ -216,6 +235,8 @@ class GitGate implements Gate {
     const child = spawn("git", ["http-backend"], {
       stdio: ["pipe", "pipe", "ignore"],
       timeout: requestMsMax,
+      // With those that it starts it is a group: they end together.
+      detached: true,
       env: {
         ...backendEnvironment(this.#folder, request, path, asks ? `service=${service}` : ""),
         ...(isSnapshot ? snapshotEnvironment : {}),
@@ -226,7 +247,10 @@ class GitGate implements Gate {
       if (over) return;
       over = true;
       this.#backends -= 1;
-      if (path === "/git-receive-pack" && !isSnapshot) pushed();
+      endGroup(child);
+      if (path !== "/git-receive-pack") return;
+      if (isSnapshot) this.#packSnapshots();
+      else pushed();
     };
     child.on("error", () => {
       end();
@@ -238,12 +262,21 @@ class GitGate implements Gate {
     if (!child.stdin || !child.stdout) return;
     // A pipe whose reader has ended: its exit tells why.
     child.stdin.on("error", () => {});
-    response.on("close", () => child.kill());
+    response.on("close", () => endGroup(child));
     request.on("data", (chunk: Buffer) => {
       this.#bytes[budget] += chunk.length;
     });
     request.pipe(child.stdin);
     copyCgi(child.stdout, response);
+  }
+}
+
+/** Ends what is left of a process's group; nothing to do when that has ended. */
+function endGroup({ pid }: ChildProcess) {
+  try {
+    if (pid) process.kill(-pid, "SIGTERM");
+  } catch {
+    // All of it has ended by itself.
   }
 }
 
@@ -309,14 +342,11 @@ done
 /** A snapshot replaces the one before, however small it is. */
 const snapshotEnvironment = {
   TRIMO_SNAPSHOT: "1",
-  GIT_CONFIG_COUNT: "3",
+  GIT_CONFIG_COUNT: "2",
   GIT_CONFIG_KEY_0: "transfer.hideRefs",
   GIT_CONFIG_VALUE_0: `!${snapshotRef}`,
   GIT_CONFIG_KEY_1: "receive.denyNonFastForwards",
   GIT_CONFIG_VALUE_1: "false",
-  // As loose objects: a pack each quarter of a minute would be many.
-  GIT_CONFIG_KEY_2: "receive.unpackLimit",
-  GIT_CONFIG_VALUE_2: "10000",
 };
 
 function backendEnvironment(folder: string, request: IncomingMessage, path: string, query: string) {

@@ -41,8 +41,6 @@ import type { Watched } from "./watched.ts";
 const beginningsMax = 2;
 /** How long in all an engine that does not answer is waited for before the run fails. */
 const dockerAwayMsMax = 30 * 60_000;
-/** How long a model's service that does not answer properly is left alone; then the run goes on by itself. */
-const overloadedMs = 5 * 60_000;
 const dockerRetry = { baseMs: 250, mostMs: 5_000 };
 
 /**
@@ -158,16 +156,20 @@ async function outcomeOf({ pushing, died: known }: RunRecord, watched: Watched):
 async function prepareOrRefuse(parts: Parts, attempt: Attempt) {
   const { clock } = parts;
   const { job, record, signals } = attempt;
-  const until = clock.now() + dockerAwayMsMax;
+  /** Since when Docker has not answered, in milliseconds since 1970. */
+  let since: number | null = null;
   for (;;) {
     try {
+      if (since !== null)
+        await removeContainerAndVolume(parts.engine, job, record.current.containerId);
       return await prepare(parts, attempt);
     } catch (error) {
       if (signals.over.aborted) return null;
       // Nothing has happened yet: a Docker that is being restarted is waited for.
-      if (isDockerAway(error) && (await dockerIsBack(parts, attempt, until))) {
-        await removeContainerAndVolume(parts.engine, job, record.current.containerId);
-        continue;
+      if (isDockerAway(error)) {
+        if (since === null) sayDockerIsAway(attempt, clock.now());
+        since ??= clock.now();
+        if (await dockerIsBack(parts, attempt, since + dockerAwayMsMax)) continue;
       }
       // While it was waited for, the daemon left or the lease ended: the run is not over by that.
       if (signals.over.aborted) return null;
@@ -178,10 +180,13 @@ async function prepareOrRefuse(parts: Parts, attempt: Attempt) {
   }
 }
 
-/** Whether Docker answers again before long, and the run is still wanted. */
-async function dockerIsBack({ engine, clock }: Parts, { outbox, signals }: Attempt, until: number) {
-  const text = `Docker does not answer; waiting since ${utcTime(clock.now())}`;
+function sayDockerIsAway({ outbox }: Attempt, since: number) {
+  const text = `Docker does not answer; waiting since ${utcTime(since)}`;
   outbox.add({ type: "notice", text });
+}
+
+/** Whether Docker answers again before long, and the run is still wanted. */
+async function dockerIsBack({ engine, clock }: Parts, { signals }: Attempt, until: number) {
   const state = new RunningState(clock, AbortSignal.any([signals.over, signals.cancel]));
   while (state.running && clock.now() < until) {
     await state.backOff(dockerRetry);
@@ -267,8 +272,11 @@ async function conclude(
   const { clock } = parts;
   const { job, outbox, record, signals } = attempt;
   if (!record.current.pushing) outbox.add({ type: "stage", stage: "pushing" });
-  const since = record.current.pushing?.since ?? clock.now();
-  record.update({ pushing: { since, outcome } });
+  const { model } = prepared.agent;
+  const said = agentProblem(outcome.agentProblem, record.current.limitHit, model);
+  // What the model's service said last is known to this start of the daemon alone.
+  const { since, problem } = record.current.pushing ?? { since: clock.now(), problem: said };
+  record.update({ pushing: { since, outcome, problem } });
   crashAt("daemon: the last push begins");
   const push = await pusher.finish(`${job.branch}-run-${job.number}`, {
     since,
@@ -288,7 +296,6 @@ async function conclude(
   await keepSession(parts, attempt, { ...prepared, plan }, outcome);
   crashAt("daemon: the session is settled");
   const { limitHit } = record.current;
-  const problem = agentProblem(outcome.agentProblem, limitHit, prepared.agent.model);
   const asked = outbox.events.findLast((event) => event.type === "ask");
   const ending = verdictOf({
     outcome,
@@ -302,17 +309,17 @@ async function conclude(
   });
   const { keep, keepVolume } = record.current;
   if (keep || keepVolume) outbox.add({ type: "kept", commits: keep, volume: keepVolume });
-  const quota = pauseFor(problem, { config: parts.config, plan, now: clock.now() });
+  const quota = pauseFor(problem, { config: parts.config, plan });
   return closeWith(attempt, ending, { head: push.ok ? push.head : null, changed, quota });
 }
 
 /** For how long this run's agents pause, and which; null: its model's service takes requests. */
 function pauseFor(
   problem: LimitHit | null,
-  { config, plan, now }: { config: Parts["config"]; plan: Plan; now: number },
+  { config, plan }: { config: Parts["config"]; plan: Plan },
 ): Settle["quota"] {
   if (problem?.code === "quota_reached") return quotaOf(config, plan, problem.resetAt);
-  return problem?.code === "model_overloaded" ? quotaOf(config, plan, now + overloadedMs) : null;
+  return problem?.code === "model_overloaded" ? quotaOf(config, plan, null) : null;
 }
 
 /** What remains to be done needs no container: another run may have its place. */

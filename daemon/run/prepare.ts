@@ -106,7 +106,11 @@ export async function reattach(parts: Parts, attempt: Attempt): Promise<Prepared
   return prepared;
 }
 
-async function hasVolume({ engine, identity }: Parts, { run, attempt }: Job): Promise<boolean> {
+/** Whether the engine has an attempt's volume. */
+export async function hasVolume(
+  { engine, identity }: Pick<Parts, "engine" | "identity">,
+  { run, attempt }: Pick<Job, "run" | "attempt">,
+): Promise<boolean> {
   const volumes = await engine.ownedVolumes(`${daemonLabel}=${identity}`);
   return volumes.some(({ name }) => name === volumeName(run, attempt));
 }

@@ -5,6 +5,8 @@ import type { Attempt, Parts } from "./attempt.ts";
 import { utcTime } from "./fetch.ts";
 import { follow } from "./follow.ts";
 import type { Outcome } from "./outcome.ts";
+import { hasVolume } from "./prepare.ts";
+import { isDockerAway } from "./refusal.ts";
 import { transcriptPath } from "./run-record.ts";
 import { containerRequestOf, leftoverCommit, taskOf } from "./task.ts";
 import type { Watched } from "./watched.ts";
@@ -34,12 +36,15 @@ export async function rescue(
   const { job, folder, record, outbox, signals } = attempt;
   const rescues = record.current.died?.rescues ?? 0;
   const died = { outOfMemory, tail, rescues };
-  const keepVolume = rescues >= rescuesMax;
+  const isOver = rescues >= rescuesMax;
+  const keepVolume = isOver && (await hasVolume(parts, job));
   record.update({ died, keepVolume });
   crashAt("daemon: a death is on record");
-  if (keepVolume) {
-    log.error({ run: job.run }, "the dead container's work could not be rescued; its volume stays");
-    await recoverSnapshot(parts, attempt, watched, "the volume could not be read");
+  if (isOver) {
+    const about = { run: job.run, volume: keepVolume };
+    log.error(about, "the dead container's work could not be rescued; its volume stays");
+    const why = keepVolume ? "the volume could not be read" : "the volume is lost";
+    await recoverSnapshot(parts, attempt, watched, why);
     return;
   }
   await engine.removeContainer(watched.container);
@@ -47,7 +52,12 @@ export async function rescue(
   const { plan } = watched;
   const forge = new URL(config.github).host;
   const request = containerRequestOf(job, plan, identity);
-  const { container, hand } = await engine.startContainer(request);
+  const inVain = () => record.update({ died: { ...died, rescues: rescues + 1 } });
+  const { container, hand } = await engine.startContainer(request).catch((error) => {
+    // An image that is gone, say: no number of tries brings it back.
+    if (!isDockerAway(error)) inVain();
+    throw error;
+  });
   crashAt("daemon: a rescue is started");
   const agentBegan = outbox.events.some((one) => one.type === "stage" && one.stage === "agent");
   const task = taskOf(job, plan, agent, forge);
@@ -74,7 +84,7 @@ export async function rescue(
       await recoverSnapshot(parts, attempt, watched, "the volume is lost");
     return;
   }
-  record.update({ died: { ...died, rescues: rescues + 1 } });
+  inVain();
   const why = cleanEnd(saved.failed?.detail ?? saved.tail, whyChars);
   throw new Error(`the rescue's container saved nothing: ${why}`);
 }

@@ -75,7 +75,10 @@ const CurrentRecord = z.object({
   /** Its volume may hold the only copy of its work: it stays when the run is over. */
   keepVolume: z.boolean().default(false),
   /** Its work is in the gate and what came of it is known: it waits for GitHub to take the commits. */
-  pushing: z.object({ since: z.number(), outcome: Outcome }).nullable().default(null),
+  pushing: z
+    .object({ since: z.number(), outcome: Outcome, problem: LimitHit.nullable() })
+    .nullable()
+    .default(null),
   /** How it ended, once that is known: what is left is cleaning up and saying so. */
   end: Settle.nullable(),
 });

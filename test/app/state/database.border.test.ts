@@ -99,3 +99,15 @@ test("a full disk fails all that would have gone into one commit, each with why,
   expect(await stored()).toContain("again");
   expect(db.problem()).toBeNull();
 });
+
+test("a statement that is wrong fails alone, though the database calls it its own error", async () => {
+  const wrong = db.write(async (tx) => void (await tx.run("select nothing from nowhere")));
+  const ends = await Promise.allSettled([mark("first"), mark("before"), wrong, mark("after")]);
+  expect(ends.map(({ status }) => status)).toEqual([
+    "fulfilled",
+    "fulfilled",
+    "rejected",
+    "fulfilled",
+  ]);
+  expect(await stored()).toEqual(["after", "before", "first"]);
+});

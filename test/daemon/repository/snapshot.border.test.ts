@@ -174,3 +174,25 @@ test("nothing else can be pushed beside, nor fetched, and it stands on the branc
     /deny|hidden/,
   );
 });
+
+test("a hundred take little more room than one: each is a pack, and packs become one now and then", async () => {
+  const noise = (seed: number) =>
+    Array.from({ length: 4_000 }, (_, i) => ((i * 7_919 + seed * 104_729) % 65_537).toString(36));
+  const parent = await git("rev-parse", "HEAD");
+  for (let i = 0; i < 101; i++) {
+    files({ "noise.txt": noise(i).join("\n") });
+    await git("add", "-A");
+    const tree = await git("write-tree");
+    const commit = await git("commit-tree", tree, "-p", parent, "-m", "Snapshot");
+    // Asked to come again while it packs.
+    const push = ["push", "-q", `${host}/snapshot.git`, `+${commit}:refs/trimo/snapshot`];
+    await expect.poll(() => fails(...push)).toBe("it was taken");
+  }
+  const inGate = join(folder, "gate.git");
+  const count = async () =>
+    (await run("git", ["-C", inGate, "count-objects", "-v"], { env })).stdout;
+  await expect.poll(async () => Number(/^packs: (\d+)/m.exec(await count())?.[1])).toBeLessThan(60);
+  expect(await count()).toMatch(/^count: 0$/m);
+  await gate.recoverSnapshot(author);
+  expect((await branchFiles())["noise.txt"]).toBe(noise(100).join("\n"));
+});

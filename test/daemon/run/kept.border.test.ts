@@ -149,6 +149,13 @@ test("an engine that is away is no try of a rescue, however often; after three t
   expect(record.current.died).toEqual({ outOfMemory: false, tail: "last words", rescues: 0 });
   expect(record.current.keepVolume).toBe(false);
   record.update({ died: { outOfMemory: false, tail: "last words", rescues: 3 } });
+  // There is none to keep: then the snapshot is all that is left.
+  volumes = [];
+  expect(await tryOnce()).toBeUndefined();
+  expect(record.current.keepVolume).toBe(false);
+  expect(told.splice(0)).toMatchObject([{ text: expect.stringMatching(/^the volume is lost; /) }]);
+  recovered.length = 0;
+  volumes = [{ name: `trimo-${job.run}-1`, run: job.run }];
   expect(await tryOnce()).toBeUndefined();
   expect(record.current.keepVolume).toBe(true);
   expect(recovered).toEqual([
