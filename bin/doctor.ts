@@ -1,5 +1,3 @@
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { systemClock } from "../app/protocol/clock.ts";
 import { failureWords } from "../app/view/failure.ts";
 import { sentence } from "../app/view/sentence.ts";
@@ -11,6 +9,7 @@ import { connectDocker } from "../daemon/docker/docker-engine.ts";
 import { type Engine, imageLabels } from "../daemon/docker/engine.ts";
 import { type Proof, proveAgent } from "../daemon/doctor.ts";
 import { createCredential } from "../daemon/gateway/credential.ts";
+import { knownIdentity } from "../daemon/identity.ts";
 import { baseImage, isBaseCurrent } from "../daemon/images/base.ts";
 import { agentImage, installable } from "../daemon/images/with-agents.ts";
 
@@ -98,8 +97,7 @@ function withoutApp(flags: Flags): Config | null {
 
 /** Containers and volumes of a data folder that is not this one: perhaps of one that was lost. */
 async function checkStrangers(engine: Engine, { data }: Config, note: Note) {
-  const path = join(data, "identity");
-  const own = existsSync(path) ? readFileSync(path, "utf8").trim() : null;
+  const own = knownIdentity(data);
   const of = async (label: string) => ({
     containers: (await engine.ownedContainers(label)).map(({ id }) => id.slice(0, 12)),
     volumes: (await engine.ownedVolumes(label)).map(({ name }) => name),

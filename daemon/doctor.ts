@@ -72,7 +72,6 @@ export async function proveAgent(
     cancel,
     leave: new AbortController().signal,
     renewals: new Set<() => void>(),
-    hasContainer: () => true,
     onContainerGone: () => {},
   };
   try {

@@ -1,6 +1,4 @@
-import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync } from "node:fs";
 import type { Logger } from "pino";
 import { systemClock } from "../app/protocol/clock.ts";
 import { RunningState } from "../app/protocol/running-state.ts";
@@ -8,6 +6,7 @@ import type { Config } from "./config.ts";
 import { fileDisk } from "./disk.ts";
 import { connectDocker } from "./docker/docker-engine.ts";
 import { openPool } from "./gateway/model/model.ts";
+import { identityOf } from "./identity.ts";
 import { Builds } from "./images/builds.ts";
 import { LockedError, lock } from "./lock.ts";
 import { GitRepositories } from "./repository/git-repositories.ts";
@@ -46,7 +45,7 @@ export async function startDaemon(config: Config, version: string, log: Logger):
       `No Docker Engine answers: ${error instanceof Error ? error.message : error}\n  Trimo runs each agent in a container of its own.\n  Start Docker Desktop, or on Debian/Ubuntu: sudo apt-get install docker.io && sudo systemctl start docker`,
     );
   }
-  const identity = readIdentity(config.data);
+  const identity = identityOf(config.data);
   const parts = { config, engine, disk: fileDisk, clock: systemClock, log, identity };
   return connect(
     {
@@ -126,15 +125,4 @@ function connect(parts: Parts, version: string, ended: () => void): Daemon {
     // A daemon that claims no more must not look well.
     ended: Promise.race([connection, dead]),
   };
-}
-
-function readIdentity(data: string): string {
-  const path = join(data, "identity");
-  try {
-    return readFileSync(path, "utf8").trim();
-  } catch {
-    const identity = randomBytes(8).toString("hex");
-    writeFileSync(path, identity, { mode: 0o600 });
-    return identity;
-  }
 }

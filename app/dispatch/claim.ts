@@ -3,11 +3,11 @@ import type { Job } from "../protocol/job.ts";
 import { allDaemons, type Daemon, isHere } from "../state/daemon.ts";
 import type { Reads, Tx } from "../state/database.ts";
 import { claimedLeaseMs, grant, grantedBefore, renew } from "../state/lease.ts";
-import { type Pause, pauseOf, pausesAt } from "../state/pause.ts";
+import { type Pause, pausesAt } from "../state/pause.ts";
 import { findPipeline, type Pipeline } from "../state/pipeline.ts";
 import { findRun, liveStates, move, type Run, requestPositions } from "../state/run.ts";
 import { pipelines, runs } from "../state/schema.ts";
-import { agentNow, suits } from "./match.ts";
+import { agentNow, canBegin } from "./match.ts";
 import { isClaimable, queueOrder } from "./queue-order.ts";
 
 /** The most queued runs looked at together: those a daemon does not serve are passed over. */
@@ -78,8 +78,7 @@ async function firstThatSuits(db: Reads, daemon: Daemon, now: number) {
   const daemons = await allDaemons(db);
   const takenBy = (candidate: Kind) => {
     const agent = agentNow(candidate, { daemons, pauses, now });
-    const isFit = suits({ ...candidate, agent }, daemon) && !pauseOf(pauses, daemon, agent);
-    return isFit ? { agent } : null;
+    return canBegin({ ...candidate, agent }, daemon, pauses) ? { agent } : null;
   };
   const repositories = kinds.filter(takenBy).map(({ repository }) => repository);
   if (repositories.length === 0) return null;
@@ -142,8 +141,8 @@ async function otherRemembers(
   if (!last || last.daemon === daemon.name) return false;
   if (now - Math.max(run.createdAt, last.endedAt ?? 0) > rememberedMs) return false;
   const other = daemons.find(({ name }) => name === last.daemon);
-  if (!other || !suits(run, other) || pauseOf(pauses, other, run.agent)) return false;
-  return isHere(other, now) && (await busySlots(db, other.name)) < other.slots;
+  if (!other || !canBegin(run, other, pauses) || !isHere(other, now)) return false;
+  return ((await busyByDaemon(db)).get(other.name) ?? 0) < other.slots;
 }
 
 /** How many runs each daemon, by its name, has under way. */
@@ -154,15 +153,6 @@ export async function busyByDaemon(db: Reads): Promise<Map<string, number>> {
     .where(sql`${inArray(runs.state, [...liveStates])} and ${runs.daemon} is not null`)
     .groupBy(runs.daemon);
   return new Map(rows.map(({ daemon, busy }) => [daemon ?? "", busy]));
-}
-
-/** How many runs a daemon has under way. */
-async function busySlots(tx: Reads, daemon: string): Promise<number> {
-  const [busy] = await tx
-    .select({ n: count() })
-    .from(runs)
-    .where(sql`${runs.daemon} = ${daemon} and ${inArray(runs.state, [...liveStates])}`);
-  return busy?.n ?? 0;
 }
 
 /** The first runs that may start now, in the queue's order, at most `limit`. */

@@ -16,6 +16,10 @@ export function suits(run: Candidate, daemon: Server): boolean {
   return !run.declinedBy.includes(daemon.id);
 }
 
+/** Whether this daemon could begin with the run now: it suits, and its agent does not pause there. */
+export const canBegin = (run: Candidate, daemon: Daemon, pauses: Pause[]): boolean =>
+  suits(run, daemon) && pauseOf(pauses, daemon, run.agent) === null;
+
 function serves(daemon: Server, repository: string): boolean {
   const account = repository.split("/")[0]?.toLowerCase();
   if (daemon.account && daemon.account.toLowerCase() !== account) return false;
@@ -36,10 +40,7 @@ export function agentNow(
   const inTurn = [agent, ...fallback.slice(own), ...fallback.slice(0, own)];
   const ready = inTurn.find((name) =>
     daemons.some(
-      (daemon) =>
-        isHere(daemon, now) &&
-        suits({ ...run, agent: name }, daemon) &&
-        pauseOf(pauses, daemon, name) === null,
+      (daemon) => isHere(daemon, now) && canBegin({ ...run, agent: name }, daemon, pauses),
     ),
   );
   return ready ?? agent;

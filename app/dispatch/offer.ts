@@ -1,13 +1,12 @@
 import type { Logger } from "pino";
 import type { Clock } from "../protocol/clock.ts";
 import { isolated, RunningState } from "../protocol/running-state.ts";
-import { allDaemons, type Daemon, isHere } from "../state/daemon.ts";
+import { allDaemons, isHere } from "../state/daemon.ts";
 import type { Database, Reads } from "../state/database.ts";
-import { type Pause, pauseOf, pausesAt } from "../state/pause.ts";
-import type { Run } from "../state/run.ts";
+import { pausesAt } from "../state/pause.ts";
 import type { Wake } from "../state/wake.ts";
 import { busyByDaemon, firstClaimable } from "./claim.ts";
-import { agentNow, suits } from "./match.ts";
+import { agentNow, canBegin } from "./match.ts";
 
 // When the queue moves, as many daemons are woken as can use it: a hundred idle machines that all ask at once for
 // one run hold up everybody's leases. Each also asks by itself now and then.
@@ -69,7 +68,7 @@ export async function offersOf(
     const offer = isAgain ? before : { times: (before?.times ?? 0) + 1, at: now };
     next.set(run.id, offer);
     const agent = agentNow(run, { daemons, pauses, now });
-    const able = daemons.filter((daemon) => canTake({ ...run, agent }, daemon, pauses));
+    const able = daemons.filter((daemon) => canBegin({ ...run, agent }, daemon, pauses));
     const inTurn = able
       .filter(({ name }) => free.has(name))
       .sort((a, b) => (free.get(b.name) ?? 0) - (free.get(a.name) ?? 0));
@@ -80,9 +79,3 @@ export async function offersOf(
   }
   return { daemons: woken, offered: next };
 }
-
-const canTake = (
-  run: Pick<Run, "repository" | "agent" | "declinedBy">,
-  daemon: Daemon,
-  pauses: Pause[],
-): boolean => suits(run, daemon) && pauseOf(pauses, daemon, run.agent) === null;

@@ -1,3 +1,4 @@
+import { utcTime } from "../protocol/clock.ts";
 import type { Position } from "../state/position.ts";
 import { code, plain } from "../text/markdown.ts";
 import { ordinal, roughly } from "./units.ts";
@@ -32,8 +33,7 @@ export function positionWords({ position, waits, startsInMs }: Position): Words 
 }
 
 function refusedWords({ why, since }: Extract<Position["waits"], { for: "github" }>): string {
-  const at = new Date(since).toISOString().slice(11, 16);
-  return `GitHub has refused what it needs since ${at} UTC: ${plain(why, 300)}. Trimo keeps trying.`;
+  return `GitHub has refused what it needs since ${utcTime(since)}: ${plain(why, 300)}. Trimo keeps trying.`;
 }
 
 function placeWords(position: number | null): string {

@@ -225,10 +225,10 @@ class GitGate implements Gate {
       return;
     }
     const budget = isSnapshot ? "snapshot" : "branch";
-    const busy = this.#bytes[budget] <= runBytesMax;
-    if (this.#backends >= backendsMax || !busy) {
-      response.writeHead(busy ? 503 : 413, { "retry-after": "1" });
-      response.end(busy ? "The gate is busy.\n" : "This run has pushed more than a run may.\n");
+    const hasRoom = this.#bytes[budget] <= runBytesMax;
+    if (this.#backends >= backendsMax || !hasRoom) {
+      response.writeHead(hasRoom ? 503 : 413, { "retry-after": "1" });
+      response.end(hasRoom ? "The gate is busy.\n" : "This run has pushed more than a run may.\n");
       return;
     }
     this.#backends += 1;

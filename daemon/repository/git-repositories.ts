@@ -24,7 +24,7 @@ const mergeMsMax = 10_000;
 export class GitRepositories implements Repositories {
   readonly #data: string;
   readonly #remote: string;
-  /** One fetch at a time in a mirror: git's own locks would fail the second. */
+  /** One fetch, or packing, at a time in a mirror: git's own locks would fail the second. */
   readonly #turns = new Map<string, Promise<unknown>>();
   /** The folder of each mirror that is not at its first place, because what was there is broken. */
   readonly #places = new Map<string, string>();
@@ -57,14 +57,18 @@ export class GitRepositories implements Repositories {
 
   async #fetchInTurn(request: FetchRequest, signal: AbortSignal): Promise<Fetched> {
     const folder = this.#mirror(request.repository);
-    const before = this.#turns.get(folder) ?? Promise.resolve();
-    const mine = before.then(() => this.#fetchNow(folder, request, signal));
-    // The next fetch begins however this one ends; its caller hears of it.
+    const mine = this.#inTurn(folder, () => this.#fetchNow(folder, request, signal));
+    // Another's fetch before it cannot be ended by this one's cancel, but need not be waited for.
+    return await Promise.race([mine, stopped(signal)]);
+  }
+
+  #inTurn<T>(folder: string, work: () => Promise<T>): Promise<T> {
+    const mine = (this.#turns.get(folder) ?? Promise.resolve()).then(work);
+    // The next turn begins however this one ends; its caller hears of it.
     const quiet = mine.catch(() => {});
     this.#turns.set(folder, quiet);
     void quiet.finally(() => this.#turns.get(folder) === quiet && this.#turns.delete(folder));
-    // Another's fetch before it cannot be ended by this one's cancel, but need not be waited for.
-    return await Promise.race([mine, stopped(signal)]);
+    return mine;
   }
 
   async #fetchNow(
@@ -208,19 +212,11 @@ export class GitRepositories implements Repositories {
   }
 
   async #pack(folder: string, now: number, signal: AbortSignal) {
-    const before = this.#turns.get(folder) ?? Promise.resolve();
-    const mine = before.then(() =>
-      gitIn(
-        folder,
-        null,
-        signal,
-      )(["gc", "--quiet", "--prune=now"]).catch((error) => {
-        // A broken one is made anew by its next fetch.
-        if (!(error instanceof GitError)) throw error;
-      }),
-    );
-    this.#turns.set(folder, mine);
-    await mine;
+    const git = gitIn(folder, null, signal);
+    await this.#inTurn(folder, () => git(["gc", "--quiet", "--prune=now"])).catch((error) => {
+      // A broken one is made anew by its next fetch.
+      if (!(error instanceof GitError)) throw error;
+    });
     await writeFile(join(folder, tidiedName), String(now));
   }
 

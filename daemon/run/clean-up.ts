@@ -6,7 +6,7 @@ import { volumeName } from "../docker/container-spec.ts";
 import type { Engine } from "../docker/engine.ts";
 import type { Attempt, Parts } from "./attempt.ts";
 import { bundlePath } from "./kept.ts";
-import { gateOf, gatePath, hasGate, transcriptPath } from "./run-record.ts";
+import { gateOf, gatePath, hasGate, type RunRecord, transcriptPath } from "./run-record.ts";
 
 // What a run leaves on the machine: its transcript, and what of its work is nowhere else.
 
@@ -36,7 +36,7 @@ export async function keepCommits(
 }
 
 /** Removes a run's container, whether it was made or not; its volume stays. */
-export async function removeContainer(engine: Engine, job: Named, containerId: string | null) {
+async function removeContainer(engine: Engine, job: Named, containerId: string | null) {
   await engine.removeContainer(containerId ?? volumeName(job.run, job.attempt));
 }
 
@@ -48,6 +48,16 @@ export async function removeContainerAndVolume(
 ) {
   await removeContainer(engine, job, containerId);
   await engine.removeVolume(volumeName(job.run, job.attempt));
+}
+
+/** Removes what a run holds on the engine; its volume stays where that may have the only copy of its work. */
+export async function removeHeld(
+  engine: Engine,
+  job: Named,
+  { containerId, keepVolume }: Pick<RunRecord, "containerId" | "keepVolume">,
+) {
+  if (keepVolume) await removeContainer(engine, job, containerId);
+  else await removeContainerAndVolume(engine, job, containerId);
 }
 
 /** Keeps a run's transcript and removes its folder. */

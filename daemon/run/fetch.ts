@@ -1,3 +1,4 @@
+import { utcTime } from "../../app/protocol/clock.ts";
 import { RunningState } from "../../app/protocol/running-state.ts";
 import { GitError, isTokenRefused } from "../repository/git.ts";
 import { Refusals } from "../repository/refusals.ts";
@@ -69,6 +70,3 @@ function waitingText(error: unknown, now: number): string {
   const who = error instanceof ServerError ? "The app" : "GitHub";
   return `${who} does not answer; waiting since ${utcTime(now)}`;
 }
-
-/** The time of day for a notice: the browser is not there to know the zone. `ms` since 1970. */
-export const utcTime = (ms: number): string => `${new Date(ms).toISOString().slice(11, 16)} UTC`;

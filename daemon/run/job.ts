@@ -1,3 +1,4 @@
+import { utcTime } from "../../app/protocol/clock.ts";
 import { crashAt } from "../../app/protocol/crash.ts";
 import type { Job } from "../../app/protocol/job.ts";
 import { RunningState } from "../../app/protocol/running-state.ts";
@@ -9,13 +10,7 @@ import { Pusher } from "../repository/pusher.ts";
 import { keepLease } from "../server/lease.ts";
 import { quotaOf, settleSession } from "./agent-setup.ts";
 import { type Attempt, openAttempt, type Parts } from "./attempt.ts";
-import {
-  keepCommits,
-  removeContainer,
-  removeContainerAndVolume,
-  removeRunFolder,
-} from "./clean-up.ts";
-import { utcTime } from "./fetch.ts";
+import { keepCommits, removeContainerAndVolume, removeHeld, removeRunFolder } from "./clean-up.ts";
 import { follow } from "./follow.ts";
 import { recordKept } from "./kept.ts";
 import { died, type Outcome } from "./outcome.ts";
@@ -278,6 +273,7 @@ async function conclude(
   const { since, problem } = record.current.pushing ?? { since: clock.now(), problem: said };
   record.update({ pushing: { since, outcome, problem } });
   crashAt("daemon: the last push begins");
+  let isFreed = false;
   const push = await pusher.finish(`${job.branch}-run-${job.number}`, {
     since,
     longMs: parts.config.push_minutes * 60_000,
@@ -286,7 +282,9 @@ async function conclude(
       const text = `GitHub does not take the commits; waiting since ${utcTime(since)}`;
       outbox.add({ type: "notice", text });
     },
-    onLong: () => freeSlot(parts, attempt, controls),
+    onLong: async () => {
+      if (!isFreed) isFreed = await freeSlot(parts, attempt, controls);
+    },
   });
   // Not before: the last push may just be on its way through.
   const { changed } = pusher;
@@ -322,21 +320,20 @@ function pauseFor(
   return problem?.code === "model_overloaded" ? quotaOf(config, plan, null) : null;
 }
 
-/** What remains to be done needs no container: another run may have its place. */
+/** What remains to be done needs no container: another run may have its place. False: it could not be removed now. */
 async function freeSlot(
   { engine, log }: Parts,
   { job, record }: Attempt,
-  { hasContainer, onContainerGone }: Controls,
-) {
-  const { containerId, keepVolume } = record.current;
-  if (!hasContainer()) return;
+  { onContainerGone }: Controls,
+): Promise<boolean> {
   try {
-    if (keepVolume) await removeContainer(engine, job, containerId);
-    else await removeContainerAndVolume(engine, job, containerId);
+    await removeHeld(engine, job, record.current);
     onContainerGone();
+    return true;
   } catch (error) {
     // An engine that is away: it is removed at the end as well.
     log.warn({ err: error, run: job.run }, "the container of a waiting run could not be removed");
+    return false;
   }
 }
 
@@ -364,10 +361,9 @@ async function finish(parts: Parts, attempt: Attempt, mode: Mode, end: Settle) {
   crashAt("daemon: the end is closed");
   record.update({ end });
   crashAt("daemon: the end is on record");
-  const { keep, containerId } = record.current;
-  const volume = record.current.keepVolume ? volumeName(job.run, job.attempt) : null;
-  if (volume) await removeContainer(engine, job, containerId);
-  else await removeContainerAndVolume(engine, job, containerId);
+  const { keep, keepVolume } = record.current;
+  const volume = keepVolume ? volumeName(job.run, job.attempt) : null;
+  await removeHeld(engine, job, record.current);
   crashAt("daemon: the container is removed");
   // Before the app hears of the end: from then on people look for it here.
   const commits = keep ? await keepCommits(parts, attempt) : null;

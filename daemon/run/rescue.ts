@@ -1,8 +1,8 @@
+import { utcTime } from "../../app/protocol/clock.ts";
 import { crashAt } from "../../app/protocol/crash.ts";
 import { cleanEnd } from "../redact.ts";
 import { type AgentSetup, blankReader } from "./agent-setup.ts";
 import type { Attempt, Parts } from "./attempt.ts";
-import { utcTime } from "./fetch.ts";
 import { follow } from "./follow.ts";
 import type { Outcome } from "./outcome.ts";
 import { hasVolume } from "./prepare.ts";

@@ -6,8 +6,6 @@ export type Controls = {
   leave: AbortSignal;
   /** What renews the run's lease at once; empty while nothing keeps it. */
   renewals: Set<() => void>;
-  /** Whether the run takes a slot still. */
-  hasContainer: () => boolean;
   /** Called when the run holds no container any more, though it is not over. */
   onContainerGone: () => void;
 };

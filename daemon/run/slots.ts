@@ -223,7 +223,6 @@ export class Slots implements Listener {
       cancel,
       leave: this.#leave.signal,
       renewals: new Set<() => void>(),
-      hasContainer: () => this.#held.get(key)?.hasContainer ?? true,
       onContainerGone,
     };
     const done = this.#keepAt(job, controls, before, mode).finally(() => {

@@ -30,7 +30,7 @@ export function useCrashScene() {
     await scene.rig.stop();
   });
   const isApp = (place: CrashPoint) => place.startsWith("app:");
-  return {
+  const crash = {
     get scene(): Scene {
       return scene;
     },
@@ -60,5 +60,15 @@ export function useCrashScene() {
       expect(await scene.pullOf(issue)).toHaveLength(1);
       await until("nothing left behind", () => leftovers(scene.rig).length === 0);
     },
+    /** A run that ends well though app or daemon dies at `place`. */
+    async expectOutlived(place: CrashPoint) {
+      await crash.arm(place);
+      const issue = await scene.begin(place, "brief");
+      await crash.reviveAfter(place);
+      expect((await scene.finalComment(issue)).body).toContain("✅ **Run 1**");
+      expect(await scene.subjects(issue)).toEqual(["Step", leftover]);
+      await crash.expectOnce(issue);
+    },
   };
+  return crash;
 }

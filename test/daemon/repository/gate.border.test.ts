@@ -1,4 +1,3 @@
-import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
@@ -6,7 +5,6 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
-import { promisify } from "node:util";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemClock } from "../../../app/protocol/clock.ts";
@@ -18,6 +16,7 @@ import type { Gate } from "../../../daemon/repository/repositories.ts";
 import { type Kept, readKept, recordKept } from "../../../daemon/run/kept.ts";
 import { pushKept } from "../../../daemon/run/push-kept.ts";
 import { ServerError } from "../../../daemon/server/client.ts";
+import { gitEnv as env, run } from "../../support/git.ts";
 import { Repositories as HostRepositories } from "../../support/github/repositories.ts";
 
 // Mirror and gate with real git over HTTP.
@@ -39,18 +38,6 @@ let gate: Gate;
 let server: Server;
 let url: string;
 let pushes = 0;
-const env = {
-  ...process.env,
-  GIT_CONFIG_GLOBAL: "/dev/null",
-  GIT_CONFIG_NOSYSTEM: "1",
-  GIT_AUTHOR_NAME: "a",
-  GIT_AUTHOR_EMAIL: "a@b",
-  GIT_COMMITTER_NAME: "a",
-  GIT_COMMITTER_EMAIL: "a@b",
-  GIT_TERMINAL_PROMPT: "0",
-};
-// Never synchronously: the gate is served by this very process.
-const run = promisify(execFile);
 async function git(cwd: string, ...args: string[]): Promise<string> {
   return (await run("git", ["-C", cwd, ...args], { env })).stdout.trim();
 }

@@ -1,13 +1,12 @@
-import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { GitRepositories } from "../../../daemon/repository/git-repositories.ts";
 import type { Gate } from "../../../daemon/repository/repositories.ts";
+import { gitEnv as env, run } from "../../support/git.ts";
 
 // Snapshots in a gate with real git over HTTP: what is taken, and what becomes of the branch by it.
 
@@ -15,17 +14,6 @@ const folder = mkdtempSync(join(tmpdir(), "trimo-snapshot-"));
 const remote = join(folder, "remote/acme/app.git");
 const work = join(folder, "work");
 const author = { message: "Keep it", name: "hello (Trimo)", email: "trimo@example.com" };
-const env = {
-  ...process.env,
-  GIT_CONFIG_GLOBAL: "/dev/null",
-  GIT_CONFIG_NOSYSTEM: "1",
-  GIT_AUTHOR_NAME: "a",
-  GIT_AUTHOR_EMAIL: "a@b",
-  GIT_COMMITTER_NAME: "a",
-  GIT_COMMITTER_EMAIL: "a@b",
-};
-// Never synchronously: the gate is served by this very process.
-const run = promisify(execFile);
 const git = async (...args: string[]): Promise<string> =>
   (await run("git", ["-C", work, ...args], { env })).stdout.trim();
 const fails = async (...args: string[]): Promise<string> =>
