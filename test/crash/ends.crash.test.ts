@@ -1,7 +1,7 @@
-import { execFileSync } from "node:child_process";
 import { expect, test } from "vitest";
 import { leftover, useCrashScene } from "../support/crash.ts";
 import { deathPlaces, keepingPlaces } from "../support/crash-ends.ts";
+import { pathsUnder } from "../support/files.ts";
 import { containers, docker, leftovers, until } from "../support/rig.ts";
 import { repository } from "../support/scene.ts";
 
@@ -10,9 +10,9 @@ import { repository } from "../support/scene.ts";
 const crash = useCrashScene();
 const git = (...args: string[]) => crash.scene.rig.github.repositories.git(repository, args);
 const branchOf = async (issue: number) => (await crash.scene.pullOf(issue))[0]?.head.ref ?? "";
-const find = (...args: string[]) =>
-  execFileSync("find", [crash.scene.rig.folder, ...args], { encoding: "utf8" }).split("\n");
-const bundles = () => find("-name", "*.bundle").filter(Boolean);
+const pathsThatEndWith = (end: string) =>
+  pathsUnder(crash.scene.rig.folder).filter((path) => path.endsWith(end));
+const bundles = () => pathsThatEndWith(".bundle");
 
 test.each(deathPlaces)("%s: its work is rescued", async (place) => {
   await crash.arm(place);
@@ -27,7 +27,7 @@ test.each(deathPlaces)("%s: its work is rescued", async (place) => {
 
 test("a snapshot is recovered: it is there once", async () => {
   const issue = await crash.scene.begin("Lost", "waits");
-  await until("its snapshot", () => find("-path", "*/refs/trimo/snapshot").some(Boolean));
+  await until("its snapshot", () => pathsThatEndWith("/refs/trimo/snapshot").length > 0);
   await crash.scene.daemon.kill("SIGKILL");
   docker("rm", "-f", ...containers(crash.scene.rig));
   docker("volume", "rm", ...leftovers(crash.scene.rig));

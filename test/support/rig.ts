@@ -11,6 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { stringify } from "yaml";
+import { pathsUnder } from "./files.ts";
 import { startStandIn } from "./github/standin.ts";
 
 // The whole of Trimo, real but for GitHub: the app and its daemons as processes of their own, which a
@@ -178,16 +179,9 @@ function removeLabelled(folder: string) {
 }
 
 function identities(folder: string): string[] {
-  try {
-    const found = execFileSync("find", [folder, "-name", "identity", "-path", "*daemon*"]);
-    return found
-      .toString()
-      .split("\n")
-      .filter(Boolean)
-      .map((path) => readFileSync(path, "utf8").trim());
-  } catch {
-    return [];
-  }
+  return pathsUnder(folder)
+    .filter((path) => /daemon[^]*\/identity$/.test(path))
+    .map((path) => readFileSync(path, "utf8").trim());
 }
 
 /** The containers of this rig's daemons that run. */

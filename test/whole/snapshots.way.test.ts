@@ -1,5 +1,5 @@
-import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { pathsUnder } from "../support/files.ts";
 import { containers, docker, leftovers, script, until } from "../support/rig.ts";
 import { agents, repository, type Scene, startScene } from "../support/scene.ts";
 
@@ -37,9 +37,7 @@ function drafts(then: string) {
 
 /** Gates of this rig that have a snapshot. */
 const snapshots = () =>
-  execFileSync("find", [scene.rig.folder, "-path", "*/refs/trimo/snapshot"], { encoding: "utf8" })
-    .split("\n")
-    .filter(Boolean);
+  pathsUnder(scene.rig.folder).filter((path) => path.endsWith("/refs/trimo/snapshot"));
 
 async function fileOf(issue: number, path: string): Promise<string> {
   const [pull] = await scene.pullOf(issue);
