@@ -180,7 +180,7 @@ function removeLabelled(folder: string) {
 
 function identities(folder: string): string[] {
   return pathsUnder(folder)
-    .filter((path) => /daemon[^]*\/identity$/.test(path))
+    .filter((path) => /daemon.*\/identity$/.test(path))
     .map((path) => readFileSync(path, "utf8").trim());
 }
 
