@@ -1,20 +1,19 @@
-import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { buildDist } from "../support/dist.ts";
 import { type Program, startRig, until } from "../support/rig.ts";
 
 // Signed webhook → the agent's first instruction, cold: a new container each time, app and daemon as
 // installed (dist). Beside it, in the same rounds: `docker create` + `start` of the same image with the
 // same settings, and `docker run` + a clone of depth 1 inside it.
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
 const image = "trimo/base:bookworm";
 const sizes = [100, 2_000];
 
 export async function benchDispatch(rounds: number) {
-  if (!existsSync(join(root, "dist/bin/trimo.js"))) build();
+  buildDist();
   const folder = mkdtempSync(join(tmpdir(), "trimo-bench-"));
   const repositories = sizes.map((files) => ({
     fullName: `bench/files-${files}`,
@@ -65,14 +64,6 @@ export async function benchDispatch(rounds: number) {
     await rig.stop();
     rmSync(folder, { recursive: true, force: true });
   }
-}
-
-function build() {
-  const { status } = spawnSync("npm", ["run", "--silent", "build"], {
-    cwd: root,
-    stdio: "inherit",
-  });
-  if (status !== 0) throw new Error("npm run build failed");
 }
 
 /** A repository of `files` small files in folders of fifty, with twenty commits. */

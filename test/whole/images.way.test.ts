@@ -1,8 +1,8 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startEngineProxy } from "../support/engine-proxy.ts";
 import {
   containers,
   docker,
@@ -114,38 +114,6 @@ function startDaemon(more: Record<string, unknown> = {}) {
     },
     { DOCKER_HOST: `unix://${join(made, "docker.sock")}` },
   );
-}
-
-/** The engine as the daemon sees it, which a test may take away. */
-async function startEngineProxy(path: string) {
-  let sockets = new Set<Socket>();
-  let server: Server | null = null;
-  const start = async () => {
-    server = createServer((client) => {
-      const upstream = connect("/var/run/docker.sock");
-      for (const socket of [client, upstream]) {
-        sockets.add(socket);
-        socket.on("error", () => {});
-        socket.on("close", () => {
-          client.destroy();
-          upstream.destroy();
-          sockets.delete(socket);
-        });
-      }
-      client.pipe(upstream);
-      upstream.pipe(client);
-    });
-    await new Promise<void>((resolve) => server?.listen(path, resolve));
-  };
-  const stop = async () => {
-    const closed = new Promise((resolve) => server?.close(resolve));
-    for (const socket of sockets) socket.destroy();
-    sockets = new Set();
-    await closed;
-    rmSync(path, { force: true });
-  };
-  await start();
-  return { start, stop };
 }
 
 async function commit(fullName: string, path: string, text: string) {
