@@ -70,7 +70,7 @@ function lockOrExplain(data: string): () => void {
 }
 
 /** Works with these parts until told to end, and calls `ended` then. */
-function connect(parts: Parts, version: string, ended: () => void): Daemon {
+export function connect(parts: Parts, version: string, ended: () => void): Daemon {
   const { config, server, clock, log } = parts;
   const stop = new AbortController();
   let claiming: Promise<void> | null = null;

@@ -43,6 +43,10 @@ export const failureWords: Record<FailureCode, { title: string; fix: string }> =
     title: "the container ended before its work did",
     fix: "What was committed is safe. Check whether Docker or the daemon was away, or the container removed, then use `/trimo retry`.",
   },
+  container_stopped: {
+    title: "the container was stopped from outside",
+    fix: "It is what Docker does when it or its machine is stopped. What the agent had done is committed; `/trimo continue` goes on from there.",
+  },
   credential_missing: {
     title: "the machine has no key for this agent",
     fix: "Correct the agent's `credential:` in its daemon.yml, then use `/trimo retry`.",

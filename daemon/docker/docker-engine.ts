@@ -95,7 +95,10 @@ class DockerEngine implements Engine {
       const stream = await hijacked((abortSignal) =>
         exec.start({ hijack: true, stdin: true, abortSignal }),
       );
-      return { input: stream, output: demultiplexed(stream) };
+      const output = demultiplexed(stream);
+      // It may break before anybody listens, which would end the process.
+      stream.on("error", () => output.destroy());
+      return { input: stream, output };
     });
   }
 

@@ -51,6 +51,8 @@ export function openGateway(
   });
   const closed = new Promise<void>((resolve) => {
     for (const stream of [carrier.input, carrier.output]) {
+      // It broke before anybody listened: it was opened ahead, and says so only once.
+      if (stream.destroyed) resolve();
       stream.on("close", resolve);
       stream.on("end", resolve);
       stream.on("error", () => resolve());

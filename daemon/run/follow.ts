@@ -34,7 +34,10 @@ export async function follow(watched: Watched): Promise<Outcome> {
   const journal = new Journal(watched, outcome);
   const output = new Output(watched);
   const late = new AbortController();
-  void clock.sleep(plan.minutes * 60_000 + lateMs, done.signal).then(() => late.abort());
+  void clock.sleep(plan.minutes * 60_000 + lateMs, done.signal).then(() => {
+    // Not when it is over: the sleep ends with it.
+    if (!done.signal.aborted) late.abort();
+  });
   // The daemon that leaves stops nothing: the container goes on, and the next daemon finds it.
   const asked = AbortSignal.any([stop, abandon, late.signal]);
   const ask = () => {
@@ -75,6 +78,8 @@ export async function follow(watched: Watched): Promise<Outcome> {
     outcome.tail = cleanEnd(`${outcome.tail}\n${why}`, tailChars);
     outcome.failed = null;
   }
+  // Stopped from here, since its own deadline had passed without effect.
+  if (late.signal.aborted && outcome.agent) outcome.agent.stopReason ??= "time";
   if (outcome.agent) outcome.agentProblem = watched.reader.end(outcome.agent);
   return outcome;
 }

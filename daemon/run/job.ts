@@ -271,6 +271,7 @@ async function conclude(
   const said = agentProblem(outcome.agentProblem, record.current.limitHit, model);
   // What the model's service said last is known to this start of the daemon alone.
   const { since, problem } = record.current.pushing ?? { since: clock.now(), problem: said };
+  await outbox.saved();
   record.update({ pushing: { since, outcome, problem } });
   crashAt("daemon: the last push begins");
   let isFreed = false;
@@ -357,8 +358,9 @@ async function keepSession(
 /** From a known end to nothing left: each step may be done twice. */
 async function finish(parts: Parts, attempt: Attempt, mode: Mode, end: Settle) {
   const { engine, clock, log } = parts;
-  const { job, folder, record, signals } = attempt;
+  const { job, folder, record, outbox, signals } = attempt;
   crashAt("daemon: the end is closed");
+  await outbox.saved();
   record.update({ end });
   crashAt("daemon: the end is on record");
   const { keep, keepVolume } = record.current;

@@ -103,6 +103,7 @@ export class Journal {
         outcome.failed = { code: line.code, detail: cleanEnd(line.detail, tailChars) };
         break;
       case "end":
+        outcome.stopped = line.stopped;
         outcome.pushed = line.pushed;
         outcome.nothing = line.nothing ?? false;
         this.ended = true;

@@ -19,6 +19,8 @@ export const Outcome = z.object({
   died: z.boolean(),
   /** The agent was started: from then on there may be work on the volume. */
   agentBegan: z.boolean(),
+  /** It was asked to stop, by this daemon or by somebody else on its machine. */
+  stopped: z.boolean().default(false),
   /** By its own word everything is in the gate. */
   pushed: z.boolean(),
   /** A rescue found no checkout on the volume: it was lost, or the agent never came to one. */
@@ -46,6 +48,7 @@ export function blank(): Outcome {
     outOfMemory: false,
     died: false,
     agentBegan: false,
+    stopped: false,
     pushed: false,
     nothing: false,
     began: false,

@@ -38,6 +38,7 @@ export async function rescue(
   const died = { outOfMemory, tail, rescues };
   const isOver = rescues >= rescuesMax;
   const keepVolume = isOver && (await hasVolume(parts, job));
+  await outbox.saved();
   record.update({ died, keepVolume });
   crashAt("daemon: a death is on record");
   if (isOver) {

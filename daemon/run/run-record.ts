@@ -144,10 +144,20 @@ const newRecord = (job: Job): RunRecord => ({
   end: null,
 });
 
-/** Writes record.json whole or not at all: a kill in the middle leaves the one before. */
+/**
+ * Writes record.json whole or not at all: a kill in the middle leaves the one before. A copy is beside it, for
+ * a file system that loses a file at a power cut.
+ */
 export function writeRecord(disk: Disk, folder: string, record: RunRecord) {
-  disk.replace(join(folder, "record.json"), JSON.stringify(record));
+  const text = JSON.stringify(record);
+  // Last what is read first: where it cannot be written, nothing has changed.
+  for (const path of recordPaths(folder).toReversed()) disk.replace(path, text);
 }
+
+const recordPaths = (folder: string): string[] => [
+  join(folder, "record.json"),
+  join(folder, "record.copy.json"),
+];
 
 /** The record of an attempt under way: every change is on disk before it returns. */
 export class RecordFile {
@@ -198,15 +208,24 @@ export function readRecords(disk: Disk, data: string): Found[] {
   const runs = join(data, "runs");
   return disk.list(runs).map((name) => {
     const folder = join(runs, name);
-    try {
-      const text = disk.read(join(folder, "record.json"));
-      const record = text === null ? null : StoredRecord.parse(JSON.parse(text));
-      return { folder, record, unreadable: false };
-    } catch {
-      // Torn, or of a version that is not known here: a person looks at it.
+    const [path = "", copy = ""] = recordPaths(folder);
+    const found = readRecord(disk, path);
+    const record = found === "unreadable" ? readRecord(disk, copy) : found;
+    // Both torn, or of a version that is not known here: a person looks at it.
+    if (record === "unreadable" || (record === null && found !== null))
       return { folder, record: null, unreadable: true };
-    }
+    return { folder, record, unreadable: false };
   });
+}
+
+function readRecord(disk: Disk, path: string): RunRecord | "unreadable" | null {
+  const text = disk.read(path);
+  if (text === null) return null;
+  try {
+    return StoredRecord.parse(JSON.parse(text));
+  } catch {
+    return "unreadable";
+  }
 }
 
 /** Where a run's gate lies in its folder. */

@@ -48,7 +48,8 @@ export async function settle(
   const state = new RunningState(clock, over);
   while (state.running) {
     try {
-      await server.settle(job.run, end, over);
+      // As many as there are: a daemon that was given up had not counted them.
+      await server.settle(job.run, { ...end, lastSeq: outbox.lastSeq }, over);
       log.info({ run: job.run, outcome: end.outcome, failure: end.failure?.code }, "settled");
       return true;
     } catch (error) {

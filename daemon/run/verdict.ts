@@ -61,6 +61,7 @@ export function verdictOf(evidence: Evidence): Ending {
   const stopped = outcome.agent?.stopReason;
   if (stopped) return failed(stopCodes[stopped], words);
   if (limitHit) return failed(limitHit.code, limitHit.text);
+  if (outcome.stopped) return failed("container_stopped", words);
   if (question !== null) return failed("asked_question", question);
   if (problem) return failed(problem.code, `${words}\n${problem.text}`.trim());
   const red = outcome.receipts.find((receipt) => receipt.exit !== 0);

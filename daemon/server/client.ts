@@ -39,8 +39,8 @@ export type Server = {
   stream(signal: AbortSignal): Promise<Response>;
 };
 
-/** Connects to the app at `url`; nothing is asked of it yet. */
-export function connectServer(url: string, token: string): Server {
+/** Connects to the app at `url`; nothing is asked of it yet. `transport`: what carries the requests. */
+export function connectServer(url: string, token: string, transport: typeof fetch = fetch): Server {
   const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
   async function post<Answer extends z.ZodType>(
     path: string,
@@ -48,7 +48,7 @@ export function connectServer(url: string, token: string): Server {
     answer: Answer,
     signal: AbortSignal,
   ): Promise<z.infer<Answer>> {
-    const response = await request(`${url}/api/daemon/${path}`, {
+    const response = await request(transport, `${url}/api/daemon/${path}`, {
       method: "POST",
       headers,
       body: JSON.stringify(body),
@@ -67,14 +67,18 @@ export function connectServer(url: string, token: string): Server {
     events: (id, events, signal) => post(run(id, "events"), events, down.events, signal),
     token: (id, wanted, signal) => post(run(id, "token"), wanted, down.token, signal),
     settle: (id, end, signal) => post(run(id, "settle"), end, down.settle, signal),
-    stream: (signal) => request(`${url}/api/daemon/stream`, { headers, signal }),
+    stream: (signal) => request(transport, `${url}/api/daemon/stream`, { headers, signal }),
   };
 }
 
-async function request(url: string, options: RequestInit): Promise<Response> {
+async function request(
+  transport: typeof fetch,
+  url: string,
+  options: RequestInit,
+): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(url, options);
+    response = await transport(url, options);
   } catch (error) {
     const cause = error instanceof Error && error.cause ? error.cause : error;
     throw new ServerError(

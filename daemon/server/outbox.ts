@@ -198,6 +198,15 @@ export class Outbox {
     }
   }
 
+  /**
+   * Resolves when all events survive a power cut: before anything is on record by which they are not read again.
+   *
+   * @throws Error of the disk's.
+   */
+  async saved() {
+    await this.#sync(this.lastSeq);
+  }
+
   /** What the app knows must be known here after a power cut, or other events get its numbers. */
   async #sync(upTo: number) {
     if (this.#synced >= upTo) return;

@@ -59,9 +59,17 @@ export async function startApp(parts: Parts, count: number) {
   for (const loop of app.run(new RunningState(process.clock)))
     loop.catch((error) => parts.violate(`a loop of the app ended: ${error}`));
   world.say("the app starts");
+  const ended = new AbortController();
   return {
     process,
     db,
+    /** A machine's stream of wake-ups; it breaks when the app is killed. */
+    async stream(token: string): Promise<Response> {
+      const headers = { authorization: `Bearer ${token}` };
+      const answer = await app.routes.request("/api/daemon/stream", { headers });
+      if (!process.alive) throw new Error("unreachable");
+      return answer.body ? new Response(broken(answer.body, ended.signal), answer) : answer;
+    },
     enroll: (name: string) => enroll(db, { name, account: null, secret: `secret-of-${name}` }),
     receive: (delivery: Delivery) => hand(app.webhook, delivery),
     async reach(path: string, token: string, body: object) {
@@ -85,9 +93,17 @@ export async function startApp(parts: Parts, count: number) {
     kill() {
       world.say("the app is killed");
       process.kill();
+      ended.abort();
       opened.close();
     },
   };
+}
+
+/** A stream that breaks off when the signal aborts. */
+function broken(stream: ReadableStream<Uint8Array>, signal: AbortSignal): ReadableStream {
+  const through = new TransformStream();
+  stream.pipeTo(through.writable, { signal }).catch(() => {});
+  return through.readable;
 }
 
 /** The same database, whose answers no dead process gets. */

@@ -33,6 +33,8 @@ type Parts = {
 type Run = typeof runs.$inferSelect;
 type Pipeline = typeof pipelines.$inferSelect;
 
+/** What may come of what a story breaks; all else there is a fault of Trimo's. */
+const explained = ["container_died", "daemon_lost"];
 const isOpen = (run: Run) => openStates.some((state) => state === run.state);
 /** github.com's limits of content: so many a minute, and an hour. */
 const limits = [
@@ -92,6 +94,8 @@ function judgeRun(parts: Parts, run: Run, pipeline: Pipeline) {
     if (!(pipeline.held && isHeld(parts, pipeline))) violate(`${name} never ends`);
     return;
   }
+  if (run.failureCode && !explained.includes(run.failureCode))
+    violate(`${name} failed for nothing: ${run.failureCode} ${run.failureDetail}`);
   const checks = github.checks.filter((check) => check.externalId === run.id);
   for (const { sha, status } of checks) {
     if (status !== "completed") violate(`a check of ${name} stays ${status}`);

@@ -13,7 +13,7 @@ export async function keep(
   violation: string,
 ): Promise<{ path: string; items: number }> {
   const shorter = await shrink(story, kindOf(violation));
-  const path = join(keptFolder, `seed-${story.seed}.json`);
+  const path = join(keptFolder, `${story.realDaemons ? "real-" : ""}seed-${story.seed}.json`);
   mkdirSync(keptFolder, { recursive: true });
   writeFileSync(path, `${JSON.stringify(shorter, null, 2)}\n`);
   return { path, items: shorter.items.length };

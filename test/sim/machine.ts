@@ -5,32 +5,34 @@ import type { Settle } from "../../app/protocol/settle.ts";
 import { protocolVersion } from "../../app/protocol/version.ts";
 import type { Faults } from "./faults.ts";
 import type { GitHubState } from "./github-state.ts";
+import { createNetwork, type Reach } from "./network.ts";
+import type { Item } from "./story.ts";
 import { between, type Process, type World } from "./world.ts";
 
 // A daemon as a model: it keeps to the protocol as the real one does, and its runs are a few commits. Its
 // disk outlives it.
 
-/** A request of a daemon to the app, as it arrives; null: nobody is there. */
-type Reach = (
-  path: string,
-  token: string,
-  body: object,
-) => Promise<{ status: number; body: unknown }>;
-
-type Parts = { world: World; faults: Faults; github: GitHubState; reach: Reach; watch: Watch };
+export type Parts = {
+  world: World;
+  faults: Faults;
+  github: GitHubState;
+  reach: Reach;
+  /** The stream of wake-ups. */
+  stream: (token: string) => Promise<Response>;
+  watch: Watch;
+};
 
 /** Is told what machines do, for the invariants. */
 type Watch = {
-  begins(machine: string, job: Job): void;
-  ends(machine: string, job: Job): void;
-  pushes(machine: string, job: Job): Promise<void>;
+  begins(machine: string, job: Pick<Job, "run">): void;
+  ends(machine: string, job: Pick<Job, "run">): void;
+  pushes(machine: string, job: Pick<Job, "run" | "attempt">): Promise<void>;
 };
 
 const slots = 2;
 const renewEveryMs = 20_000;
 /** A container is stopped so long before its lease ends. */
 const stopBeforeMs = 30_000;
-const networkMs = { least: 1, most: 40 };
 
 /** What a machine's disk has of one run. */
 type Saved = {
@@ -44,8 +46,26 @@ type Saved = {
 /** A run in hand. */
 type Held = { cancelled: boolean; lost: boolean; hasStarted: boolean; goodUntil: number };
 
-/** A machine, running; `kill` and `start` are its power. */
-export function createMachine(parts: Parts, name: string, token: string) {
+/** A machine: `kill` ends its daemon, `start` begins one. */
+export type Machine = {
+  name: string;
+  start(): void;
+  kill(): void;
+  wake(): void;
+  cancel(run: string): void;
+  isIdle(): boolean;
+  /** Something breaks here. */
+  strike(item: Item): void;
+  /** Nothing is broken any more. */
+  calm(): void;
+  /** What of ended runs is still here, and should not be. */
+  leftovers(): string[];
+  /** Of what agents made, what is here: kept, or in hand. */
+  edits(): string[];
+};
+
+/** Makes a machine that is off. */
+export function createMachine(parts: Parts, name: string, token: string): Machine {
   const disk = new Map<string, Saved>();
   let starts = 0;
   let life: Life | null = null;
@@ -66,9 +86,12 @@ export function createMachine(parts: Parts, name: string, token: string) {
     wake: () => life?.wake(),
     cancel: (run: string) => life?.cancel(run),
     isIdle: () => disk.size === 0,
+    strike() {},
+    calm() {},
+    leftovers: () => [],
+    edits: () => [],
   };
 }
-export type Machine = ReturnType<typeof createMachine>;
 
 type LifeParts = Parts & {
   name: string;
@@ -84,6 +107,7 @@ class Life {
   readonly #chance: () => number;
   readonly #held = new Map<string, Held>();
   readonly #signal = new AbortController().signal;
+  readonly #post: ReturnType<typeof createNetwork>;
   #sleeping: AbortController | null = null;
   #keys = 0;
 
@@ -91,6 +115,7 @@ class Life {
     this.#parts = parts;
     this.process = parts.world.process(parts.name);
     this.#chance = this.process.clock.chance;
+    this.#post = createNetwork({ ...parts, process: this.process });
   }
 
   kill() {
@@ -277,28 +302,6 @@ class Life {
       await this.process.clock.sleep(between(this.#chance, 200, 3_000), this.#signal);
     }
     return null;
-  }
-
-  /** One request over a network that loses requests and answers, and doubles some. */
-  async #post(path: string, body: object) {
-    const { name, token, faults, reach, world } = this.#parts;
-    const { clock } = this.process;
-    const pause = () =>
-      clock.sleep(between(this.#chance, networkMs.least, networkMs.most), this.#signal);
-    const lost = async (): Promise<never> => {
-      await clock.sleep(500, this.#signal);
-      throw new Error("unreachable");
-    };
-    await pause();
-    if (world.now < (faults.cutUntil.get(name) ?? 0)) return await lost();
-    const fault = faults.network.get(name)?.shift();
-    if (fault) world.say(name, path, "is", fault.how);
-    if (fault?.how === "lost") return await lost();
-    if (fault?.how === "doubled") void reach(path, token, body).catch(() => {});
-    const answer = await reach(path, token, body).catch(lost);
-    await pause();
-    if (fault?.how === "unanswered") return await lost();
-    return answer;
   }
 }
 

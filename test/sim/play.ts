@@ -2,9 +2,10 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Job } from "../../app/protocol/job.ts";
 import { leases, pipelines } from "../../app/state/schema.ts";
 import { type AppProcess, startApp } from "./app.ts";
+import { createRealMachine } from "./daemon/machine.ts";
+import { Work } from "./daemon/work.ts";
 import { Faults } from "./faults.ts";
 import { GitHubState } from "./github-state.ts";
 import { isQuiet, judge, type RunTimes, type Said } from "./invariants.ts";
@@ -38,12 +39,15 @@ export async function play(story: Story): Promise<Played> {
   }
 }
 
+type Attempt = { run: string; attempt: number };
+
 class Play {
   readonly #story: Story;
   readonly #path: string;
   readonly #world: World;
   readonly #faults = new Faults();
   readonly #github: GitHubState;
+  readonly #work: Work;
   readonly #machines: Machine[] = [];
   readonly #violations = new Set<string>();
   /** The machine at work on a run, by the run's id. */
@@ -60,6 +64,7 @@ class Play {
     this.#path = path;
     this.#world = new World(story.seed);
     this.#github = new GitHubState(this.#world, this.#faults);
+    this.#work = new Work(this.#world, this.#github);
     this.#github.receiver = async (delivery) => {
       const app = this.#app;
       return app ? await app.receive(delivery) : 502;
@@ -82,10 +87,25 @@ class Play {
       worldTime: (appTime, notBefore) => this.#worldTime(appTime, notBefore),
       violate: (what) => this.#violations.add(what),
     });
+    this.#judgeMachines();
     app.kill();
     const digest = createHash("sha256").update(world.trace.join("\n")).digest("hex");
     const violations = [...this.#violations];
     return { violations, runs, steps: world.steps, digest, trace: world.trace };
+  }
+
+  /** Nothing of ended runs is left, and nothing that an agent made is lost. */
+  #judgeMachines() {
+    const machines = this.#machines;
+    for (const { name, leftovers } of machines)
+      for (const what of leftovers()) this.#violations.add(`${name} still has ${what}`);
+    const branches = [...this.#github.branches.values()];
+    const safe = new Set([
+      ...branches.flatMap((sha) => this.#work.editsOf(sha)),
+      ...machines.flatMap((machine) => machine.edits()),
+    ]);
+    for (const [edit, run] of this.#work.edits)
+      if (!safe.has(edit)) this.#violations.add(`${edit} of run ${run} is lost`);
   }
 
   async #startApp() {
@@ -111,25 +131,32 @@ class Play {
       if (!this.#app) throw new Error("unreachable");
       return await this.#app.reach(path, from, body);
     };
+    const stream = async (from: string) => {
+      if (!this.#app) throw new Error("unreachable");
+      return await this.#app.stream(from);
+    };
     const watch = {
-      begins: (machine: string, job: Job) => this.#begins(machine, job),
-      ends: (machine: string, { run }: Job) => {
+      begins: (machine: string, { run }: { run: string }) => this.#begins(machine, run),
+      ends: (machine: string, { run }: { run: string }) => {
         if (this.#working.get(run) === machine) this.#working.delete(run);
         const times = this.#times.get(run);
         if (times) times.endedAt = this.#world.now;
       },
-      pushes: (machine: string, job: Job) => this.#pushes(machine, job),
+      pushes: (machine: string, of: Attempt) => this.#pushes(machine, of),
     };
-    const parts = { world: this.#world, faults: this.#faults, github: this.#github, reach, watch };
-    const machine = createMachine(parts, name, token);
+    const [world, faults, github] = [this.#world, this.#faults, this.#github];
+    const parts = { world, faults, github, reach, stream, watch };
+    const violate = (what: string) => this.#violations.add(what);
+    const machine = this.#story.realDaemons
+      ? createRealMachine({ ...parts, work: this.#work, violate }, name, token)
+      : createMachine(parts, name, token);
     this.#machines.push(machine);
     machine.start();
   }
 
-  #begins(machine: string, { run, number, issue }: Job) {
+  #begins(machine: string, run: string) {
     const other = this.#working.get(run);
-    if (other && other !== machine)
-      this.#violations.add(`two machines are at work on run ${number} of #${issue}`);
+    if (other && other !== machine) this.#violations.add(`two machines are at work on run ${run}`);
     this.#working.set(run, machine);
     if (!this.#times.has(run))
       this.#times.set(run, { beganAt: this.#world.now, endedAt: Number.POSITIVE_INFINITY });
@@ -142,14 +169,12 @@ class Play {
   }
 
   /** Nobody pushes whose attempt another has replaced. */
-  async #pushes(machine: string, { run, attempt, number, issue }: Job) {
+  async #pushes(machine: string, { run, attempt }: Attempt) {
     if (!this.#app) return;
     const all = await this.#app.db.read.select().from(leases);
     const held = all.find((lease) => lease.runId === run);
     if (held && held.attempt !== attempt)
-      this.#violations.add(
-        `${machine} pushes for a replaced attempt at run ${number} of #${issue}`,
-      );
+      this.#violations.add(`${machine} pushes for a replaced attempt at run ${run}`);
   }
 
   #do(item: Item) {
@@ -179,6 +204,8 @@ class Play {
         return;
       case "kill":
         return this.#kill(item.who, item.ms);
+      default:
+        return this.#machines.find(({ name }) => name === item.machine)?.strike(item);
     }
   }
 
@@ -227,7 +254,10 @@ class Play {
     this.#world.say("all is well from here on");
     this.#faults.end();
     this.#github.calm = true;
-    for (const machine of this.#machines) machine.start();
+    for (const machine of this.#machines) {
+      machine.calm();
+      machine.start();
+    }
     void this.#startAgain();
   }
 

@@ -9,19 +9,26 @@ import type { Story } from "./story.ts";
 
 /** How many seeds are played; `.ci/run` plays more. */
 const seeds = Number(process.env.TRIMO_SIM_SEEDS ?? 300);
+/** Of them, the part that the daemon's real code plays; it takes longer. */
+const realPart = 0.2;
 /** Seeds of one test. */
-const perTest = 25;
+const perTest = 20;
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Tests of every `parts`-th group of seeds, beginning with the `part`-th: files run side by side. */
 export function testSeeds(part: number, parts: number) {
-  for (let group = part; group * perTest < seeds; group += parts) {
-    const from = group * perTest + 1;
-    const to = Math.min(seeds, from + perTest - 1);
-    test(`nothing is lost, doubled or out of order: seeds ${from} to ${to}`, async () => {
-      const { exit, output } = await playAll(from, to);
-      if (exit !== 0) throw new Error(`npm run sim -- --from ${from} --to ${to}\n${output}`);
-    });
+  for (const real of [true, false]) {
+    const count = Math.round(seeds * (real ? realPart : 1 - realPart));
+    const daemons = real ? "real daemons" : "a daemon's model";
+    for (let group = part; group * perTest < count; group += parts) {
+      const from = group * perTest + 1;
+      const to = Math.min(count, from + perTest - 1);
+      test(`nothing is lost, doubled or out of order: ${daemons}, seeds ${from} to ${to}`, async () => {
+        const args = ["--from", `${from}`, "--to", `${to}`, ...(real ? ["--real"] : [])];
+        const { exit, output } = await playAll([...args, "--keep", "--twice", `${to}`]);
+        if (exit !== 0) throw new Error(`npm run sim -- ${args.join(" ")}\n${output}`);
+      });
+    }
   }
 }
 
@@ -35,14 +42,11 @@ export function testKept() {
 }
 
 /** In a process of its own: the same code takes twice as long inside of vitest. */
-function playAll(from: number, to: number): Promise<{ exit: number; output: string }> {
-  const args = ["--import", "tsx", "test/sim/sim.ts", "--from", `${from}`, "--to", `${to}`];
+function playAll(args: string[]): Promise<{ exit: number; output: string }> {
+  const command = ["--import", "tsx", "test/sim/sim.ts", ...args];
   return new Promise((resolve) => {
-    execFile(
-      process.execPath,
-      [...args, "--keep", "--twice", `${to}`],
-      { cwd: root },
-      (error, stdout, stderr) => resolve({ exit: error ? 1 : 0, output: `${stdout}${stderr}` }),
+    execFile(process.execPath, command, { cwd: root }, (error, stdout, stderr) =>
+      resolve({ exit: error ? 1 : 0, output: `${stdout}${stderr}` }),
     );
   });
 }

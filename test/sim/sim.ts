@@ -4,7 +4,7 @@ import { play } from "./play.ts";
 import { kindOf } from "./shrink.ts";
 import { storyOf } from "./story.ts";
 
-// npm run sim -- --seed 17 --trace · npm run sim -- --from 1 --to 1000
+// npm run sim -- --seed 17 --trace · npm run sim -- --from 1 --to 1000 · npm run sim -- --real --to 100
 
 const { values } = parseArgs({
   options: {
@@ -12,6 +12,8 @@ const { values } = parseArgs({
     from: { type: "string", default: "1" },
     to: { type: "string", default: "300" },
     trace: { type: "boolean", default: false },
+    /** The machines run the daemon's real code, not a model of it. */
+    real: { type: "boolean", default: false },
     /** A story that breaks is made shorter and kept. */
     keep: { type: "boolean", default: false },
     /** A seed that is played twice, and must go the same way. */
@@ -25,7 +27,7 @@ const kinds = new Map<string, number[]>();
 let steps = 0;
 let runs = 0;
 for (let seed = from; seed <= to; seed++) {
-  const story = storyOf(seed);
+  const story = storyOf(seed, values.real);
   const played = await play(story);
   steps += played.steps;
   runs += played.runs;

@@ -28,6 +28,14 @@ export type Item =
   | { at: number; fault: "cut"; machine: string; ms: number }
   /** The app or a machine is killed, and started again after so long. */
   | { at: number; fault: "kill"; who: string; ms: number }
+  /** A machine's engine does not answer for so long; `deadly`: its containers are gone with it. */
+  | { at: number; fault: "engine"; machine: string; ms: number; deadly: boolean }
+  /** A container of a machine is killed. */
+  | { at: number; fault: "container"; machine: string }
+  /** A machine's disk is full for so long. */
+  | { at: number; fault: "full"; machine: string; ms: number }
+  /** A machine has no power for so long; it forgets what was not synced. */
+  | { at: number; fault: "power"; machine: string; ms: number }
   /** The app's clock is wrong by so much from here on. */
   | { at: number; fault: "clock"; ms: number };
 
@@ -37,6 +45,8 @@ export type Story = {
   /** All is well from here on. */
   calmAt: number;
   items: Item[];
+  /** The machines run the daemon's real code; else a model of it. */
+  realDaemons?: boolean;
 };
 
 /** The machines of every story. */
@@ -50,8 +60,8 @@ const runLabel = "trimo";
 const holdLabel = "trimo:hold";
 const nowLabel = "trimo:now";
 
-/** The story of a seed. */
-export function storyOf(seed: number): Story {
+/** The story of a seed; with real daemons more can break. */
+export function storyOf(seed: number, realDaemons = false): Story {
   const chance = chanceOf(seed, "story");
   const issues = 1 + Math.floor(chance() * 3);
   const items: Item[] = [];
@@ -62,8 +72,15 @@ export function storyOf(seed: number): Story {
     const machine = machineNames[Math.floor(chance() * machineNames.length)] ?? "";
     items.push({ at: between(chance, 1_000, stormMs), fault: "cut", machine, ms: longCutMs });
   }
+  if (realDaemons) items.push(...machineFaults(chanceOf(seed, "machines")));
   items.sort((a, b) => a.at - b.at);
-  return { seed, issues, calmAt: isLong ? stormMs + longCutMs : stormMs, items };
+  return {
+    ...(realDaemons ? { realDaemons } : {}),
+    seed,
+    issues,
+    calmAt: isLong ? stormMs + longCutMs : stormMs,
+    items,
+  };
 }
 
 function peopleAt(issue: number, chance: () => number): Item[] {
@@ -131,5 +148,29 @@ function faults(chance: () => number): Item[] {
     items.push({ at: when(), fault: "outage", ms: between(chance, 1_000, 90_000) });
   if (chance() < 0.3)
     items.push({ at: when(), fault: "clock", ms: oneOf([-600_000, 600_000, -2_000]) });
+  return items;
+}
+
+function machineFaults(chance: () => number): Item[] {
+  const items: Item[] = [];
+  const when = () => between(chance, 1_000, stormMs);
+  for (const machine of machineNames) {
+    for (let n = Math.floor(between(chance, 0, 3)); n > 0; n--) {
+      const deadly = chance() < 0.3;
+      items.push({
+        at: when(),
+        fault: "engine",
+        machine,
+        ms: between(chance, 500, 60_000),
+        deadly,
+      });
+    }
+    for (let n = Math.floor(between(chance, 0, 3)); n > 0; n--)
+      items.push({ at: when(), fault: "container", machine });
+    if (chance() < 0.3)
+      items.push({ at: when(), fault: "full", machine, ms: between(chance, 500, 40_000) });
+    if (chance() < 0.3)
+      items.push({ at: when(), fault: "power", machine, ms: between(chance, 500, 60_000) });
+  }
   return items;
 }

@@ -11,7 +11,7 @@ import { Look, print } from "./look.ts";
 
 // npm run soak -- --runs 2000 [--seed N]: thousands of runs of an agent that only commits, with app, daemon,
 // containers and connections to the engine killed all the while. A line a minute; then what grew, what is left
-// over, and one line of JSON. Ends with 1 where something is left or a run never ended.
+// over, and one line of JSON. Ends with 1 where something is left or a run never ended. Ctrl-C ends it early.
 
 const runsOfPipeline = 5;
 const issuesAtOnce = 6;
@@ -55,11 +55,13 @@ const look = await Look.open(rig.folder);
 
 const harms: Record<string, () => Promise<void>> = {
   "the app": async () => {
+    if (app.process.exitCode !== null) ended.push("the app");
     await app.kill("SIGKILL");
     await pause(chance() * 5_000);
     app = await rig.startApp(appEnv);
   },
   "the daemon": async () => {
+    if (daemon.process.exitCode !== null) ended.push("the daemon");
     await daemon.kill("SIGKILL");
     await pause(chance() * 5_000);
     daemon = startDaemon();
@@ -78,14 +80,21 @@ const harms: Record<string, () => Promise<void>> = {
 
 const done = new Map<string, number>();
 const stuck: string[] = [];
+/** Programs that ended without having been killed. */
+const ended: string[] = [];
 let begun = 0;
 let finished = false;
+/** Ctrl-C ends it early: what has begun comes to its end, and the report is printed. */
+let enough = false;
+process.on("SIGINT", () => {
+  enough = true;
+});
 
 /** One pipeline after another, until enough runs have begun. */
 async function work() {
-  while (begun < most) {
+  while (begun < most && !enough) {
     const issue = await rig.github.openIssue("ana", repository, "Soak", "");
-    for (let number = 1; number <= runsOfPipeline && begun < most; number++) {
+    for (let number = 1; number <= runsOfPipeline && begun < most && !enough; number++) {
       begun += 1;
       if (number === 1) await rig.github.label("ana", repository, issue, "trimo");
       else await rig.github.comment("ana", repository, issue, `/trimo run number ${number}`);
@@ -137,7 +146,7 @@ await harming;
 // What is to be swept or told is done by then.
 await pause(60_000);
 const last = await look.take({ app, daemon }, Number.NaN);
-const left = [...leftovers(rig), ...look.openRuns(), ...look.folders()];
+const left = [...ended, ...leftovers(rig), ...look.openRuns(), ...look.folders()];
 await Promise.race([watching, pause(0)]);
 look.close();
 print({ look, last, harms: Object.fromEntries(done), stuck, left });

@@ -1,5 +1,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
+import { truncateSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { pathsUnder } from "../support/files.ts";
 import { containers, docker, leftovers, type Program, script, until } from "../support/rig.ts";
 import { agents, repository, type Scene, startScene } from "../support/scene.ts";
 
@@ -86,6 +88,19 @@ describe("a daemon killed with -9", () => {
     await until("nothing left behind", () => leftovers(scene.rig).length === 0);
   });
 
+  test("whose record was torn by it goes on as well", async () => {
+    const issue = await scene.begin("Torn record", "steady");
+    await until("its agent", async () => (await scene.story(issue)).includes("agent: step 2"));
+    await scene.daemon.kill("SIGKILL");
+    const records = pathsUnder(scene.rig.folder).filter((path) => path.endsWith("/record.json"));
+    expect(records).toHaveLength(1);
+    for (const path of records) truncateSync(path);
+    scene.daemon = scene.startDaemon();
+    expect((await scene.finalComment(issue)).body).toContain("✅ **Run 1**");
+    expect(await scene.subjects(issue)).toHaveLength(4);
+    await until("nothing left behind", () => leftovers(scene.rig).length === 0);
+  });
+
   test("in preboot goes on as well", async () => {
     const issue = await scene.rig.github.openIssue("ana", repository, "Slow services", "");
     await scene.rig.github.comment(
@@ -137,6 +152,17 @@ test("a container that somebody removes loses no commit, and the run says what h
   docker("rm", "-f", ...containers(scene.rig));
   expect((await scene.finalComment(issue)).body).toContain("container_died");
   expect(await scene.subjects(issue)).toEqual(["Begin"]);
+  await until("nothing left behind", () => leftovers(scene.rig).length === 0);
+});
+
+test("a container that is stopped as Docker does when it ends keeps its work, and the run says so", async () => {
+  const issue = await scene.begin("Stopped container", "steady");
+  await until("its agent", async () => (await scene.story(issue)).includes("agent: step 2"));
+  docker("kill", "--signal", "SIGTERM", ...containers(scene.rig));
+  const end = await scene.finalComment(issue);
+  expect(end.body).toContain("the container was stopped from outside");
+  expect(end.body).toContain("`/trimo continue` goes on from there");
+  expect(await scene.subjects(issue)).toContain("Step1");
   await until("nothing left behind", () => leftovers(scene.rig).length === 0);
 });
 

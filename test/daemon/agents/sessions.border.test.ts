@@ -133,6 +133,9 @@ test("records of protocols 3 and 4 are gone on with, and one that cannot be read
   write("abcdefghijkp-1", JSON.stringify(newer));
   write("broken-1", "{");
   write("empty-1", null);
+  // The copy beside it is as good.
+  write("abcdefghijkq-1", "");
+  writeFileSync(join(runs, "abcdefghijkq-1", "record.copy.json"), JSON.stringify(newer));
   const found = Object.fromEntries(
     readRecords(fileDisk, data).map((row) => [row.folder.slice(runs.length + 1), row]),
   );
@@ -146,6 +149,7 @@ test("records of protocols 3 and 4 are gone on with, and one that cannot be read
     plan: { driftNote: "the base has moved on" },
     limitHit: { code: "budget_spent" },
   });
+  expect(found["abcdefghijkq-1"]?.record).toMatchObject({ job: { handoff: "what came before" } });
   expect(found["broken-1"]).toMatchObject({ record: null, unreadable: true });
   expect(found["empty-1"]).toMatchObject({ record: null, unreadable: false });
 });

@@ -1,8 +1,9 @@
 import { createServer, type RequestListener } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { expect, test } from "vitest";
 import { type Clock, systemClock } from "../../../app/protocol/clock.ts";
 import { connectDocker } from "../../../daemon/docker/docker-engine.ts";
+import { type Endpoints, openGateway } from "../../../daemon/gateway/gateway.ts";
 import { until } from "../../support/rig.ts";
 
 /** An engine that answers as told, over real HTTP. */
@@ -42,6 +43,29 @@ test("an exec that the engine refuses leaves no connection behind", async () => 
 
   await expect(engine.exec("1", ["true"])).rejects.toThrow("not running");
   await until("the connection's end", async () => (await open()) === 0, 15_000);
+  close();
+});
+
+test("an exec whose connection breaks before its gateway is opened ends nothing, and the gateway is closed", async () => {
+  const { server, engine, close } = await answering((_request, response) => {
+    response.writeHead(201, { "content-type": "application/json" });
+    response.end('{"Id":"exec-1"}');
+  });
+  const broken = new Promise<void>((resolve) => {
+    server.on("upgrade", (_request, socket) => {
+      socket.write("HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+      socket.on("close", resolve);
+      setTimeout(() => (socket as Socket).resetAndDestroy(), 50);
+    });
+  });
+  const carrier = await engine.exec("1", ["true"]);
+  await broken;
+  await until("that it is known here", () => carrier.input.destroyed);
+  const rules = { mode: "locked" as const, machine: [], repository: [], forge: "github.com" };
+  const on = { pushed() {}, connection() {} };
+  const gateway = openGateway(carrier, {} as Endpoints, rules, on);
+  await gateway.closed;
+  gateway.close();
   close();
 });
 

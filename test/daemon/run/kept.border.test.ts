@@ -132,7 +132,8 @@ test("an engine that is away is no try of a rescue, however often; after three t
   const folder = runFolder(data, job.run, job.attempt);
   const record = RecordFile.create(fileDisk, folder, job);
   const told: unknown[] = [];
-  const outbox = { add: (fact: unknown) => told.push(fact), events: [] };
+  const add = (fact: unknown) => told.push(fact);
+  const outbox = { add, events: [], saved: async () => {} };
   const attempt = { job, folder, record, outbox } as unknown as Attempt;
   const recovered: unknown[] = [];
   const gate = {

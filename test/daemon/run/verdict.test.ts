@@ -12,6 +12,7 @@ const outcome: Outcome = {
   died: false,
   began: true,
   agentBegan: true,
+  stopped: false,
   pushed: true,
   nothing: false,
   tail: "the last words",
@@ -75,6 +76,18 @@ test.each<[string, Partial<Evidence>, string, string]>([
   ["disk limit", { outcome: stoppedBy("disk") }, "disk_limit", "last words"],
   ["pids limit", { outcome: stoppedBy("pids") }, "pids_limit", "last words"],
   ["limit hit", { limitHit: limit, question: "which?" }, "quota_reached", "no more today"],
+  [
+    "Docker stopped",
+    { outcome: { ...outcome, stopped: true }, question: "which?" },
+    "container_stopped",
+    "last words",
+  ],
+  [
+    "limit hit, so stopped",
+    { outcome: { ...outcome, stopped: true }, limitHit: limit },
+    "quota_reached",
+    "no more today",
+  ],
   ["question", { question: "which?", problem: limit }, "asked_question", "which?"],
   ["agent failed", { problem: { code: "agent_failed", text: "exit 3" } }, "agent_failed", "exit 3"],
   [
