@@ -26,7 +26,9 @@ export async function clone(task: Task) {
   // Stopped, there is nothing to keep yet: git is ended at once.
   const stopped = () => void endAgent();
   stop.signal.addEventListener("abort", stopped);
-  const result = await throughGateway(task.awayMs, () => asAgent(command), stop.signal);
+  const result = await throughGateway(task.awayMs, () => asAgent(command), {
+    given: stop.signal,
+  });
   stop.signal.removeEventListener("abort", stopped);
   if (stop.signal.aborted) return;
   if (result.exit !== 0) throw new Failed("clone_failed", result.output);

@@ -8,22 +8,35 @@ const stoppedAwayMs = 10_000;
 /** A clone or push that fails is tried again this often, with a pause. */
 const gatewayTriesMax = 4;
 const gatewayPauseMs = 500;
+/** And while the daemon has trouble of its own, in milliseconds. */
+const troublePauseMs = 5_000;
+/** What git prints then: the daemon's disk is full, or it went in the middle. It passes. */
+const troubleWords =
+  /unpacker error|no space left|unable to create temporary|HTTP 5\d\d|error: 5\d\d|hung up|early EOF|unexpected disconnect|failed to connect|connection re(set|fused)/i;
+
+/** Whether a failure is the daemon's own and may pass, by what git printed; a refusal of the gate's is not. */
+export const isTrouble = (output: string): boolean =>
+  troubleWords.test(output) && !/hook declined/.test(output);
 
 /**
  * Runs what needs the gateway, again when it fails: the daemon may have gone in the middle, and be back in a
- * moment. Each try waits for it as `gatewayIsThere` does.
+ * moment. Each try waits for it as `gatewayIsThere` does; what is trouble of the daemon's own is tried for as long.
  */
 export async function throughGateway(
   awayMs: number,
   work: () => Promise<{ exit: number; output: string }>,
-  given?: AbortSignal,
+  { given, triesMax = gatewayTriesMax }: { given?: AbortSignal; triesMax?: number } = {},
 ) {
+  const since = Date.now();
   for (let tries = 1; ; tries++) {
     await gatewayIsThere(awayMs, given);
     if (given?.aborted) return { exit: 1, output: "stopped" };
     const result = await work();
-    if (result.exit === 0 || tries >= gatewayTriesMax) return result;
-    await pause(gatewayPauseMs);
+    if (result.exit === 0) return result;
+    const patienceMs = stop.signal.aborted ? stoppedAwayMs : awayMs;
+    const again = isTrouble(result.output) && Date.now() - since < patienceMs;
+    if (tries >= triesMax && !again) return result;
+    await pause(tries >= triesMax ? troublePauseMs : gatewayPauseMs);
   }
 }
 

@@ -1,5 +1,5 @@
 import { git } from "./clone.ts";
-import { gatewayIsThere, throughGateway } from "./gateway.ts";
+import { throughGateway } from "./gateway.ts";
 import { Failed, write } from "./journal.ts";
 import { stop } from "./stop.ts";
 import { places, type Task } from "./task.ts";
@@ -15,11 +15,10 @@ export const leftoverKbMaxOnFullDisk = 1024;
  * agent's loses nothing.
  */
 export async function commitAndPush(task: Task, fileKbMax: number): Promise<boolean> {
-  await gatewayIsThere(task.awayMs);
   const push = [...git, "-C", places.workspace, "push", "--quiet", places.remote];
-  // Twice at most: where HEAD cannot be pushed, the second step keeps the tree all the same.
-  for (let tries = 0; tries < 2; tries++)
-    if ((await asAgent([...push, `HEAD:refs/heads/${task.branch}`])).exit === 0) break;
+  // Where HEAD cannot be pushed, the second step keeps the tree all the same.
+  const head = `HEAD:refs/heads/${task.branch}`;
+  await throughGateway(task.awayMs, () => asAgent([...push, head]), { triesMax: 2 });
   const { name, email } = task.author;
   const message = stop.signal.aborted ? task.stoppedMessage : task.leftoverMessage;
   const args = [places.remote, task.branch, message, name, email, String(fileKbMax)];
