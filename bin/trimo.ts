@@ -14,9 +14,23 @@ program
   .command("enroll <name>")
   .description("prints a daemon's token, once; run it on the app's machine")
   .option("--account <login>", "serve the repositories of this account only")
-  .action(async (name: string, options: { account?: string }) =>
-    (await import("./app.ts")).runEnroll(name, options.account ?? null),
+  .option("--again", "a new token for a daemon that is enrolled; the one before is no longer taken")
+  .action(async (name: string, options: { account?: string; again?: boolean }) =>
+    (await import("./machines.ts")).runEnroll(name, options.account ?? null, !!options.again),
   );
+
+program
+  .command("machines")
+  .description("lists the enrolled daemons; run it on the app's machine")
+  .option("--json", "as JSON")
+  .action(async (options: { json?: boolean }) =>
+    (await import("./machines.ts")).runMachines(options),
+  );
+
+program
+  .command("revoke <name>")
+  .description("takes a daemon's token back for good; run it on the app's machine")
+  .action(async (name: string) => (await import("./machines.ts")).runRevoke(name));
 
 program
   .command("daemon")

@@ -94,10 +94,11 @@ export function readConfig(options: Options, env: NodeJS.ProcessEnv): Config {
   const problems: string[] = [];
   const yml = readYml(options.config, problems);
   const server = options.server ?? env.TRIMO_SERVER?.trim() ?? yml.server;
-  if (!server)
-    problems.push("No app is named: set `server:` in daemon.yml, TRIMO_SERVER or --server URL.");
-  else if (!URL.canParse(server) || !/^https?:$/.test(new URL(server).protocol))
-    problems.push(`The app's URL is "${server}": it must start with http:// or https://.`);
+  const problem = problemOfServer(server);
+  // Where the file cannot be used, it has its own line; what it names is not known.
+  if (problem && (server || problems.length === 0)) problems.push(problem);
+  if (isReadable(yml.github))
+    problems.push(`github: is "${yml.github}": tokens would travel readable. ${secureWords}`);
   const token = readToken(options.tokenFile, env, problems);
   const slots = options.slots === undefined ? yml.slots : Number(options.slots);
   if (!Number.isInteger(slots) || slots < 1)
@@ -116,6 +117,24 @@ export function readConfig(options: Options, env: NodeJS.ProcessEnv): Config {
     data: dataFolder(options.data, env),
     limits: { ...ceilings(slots), ...withoutUndefined(yml.limits) },
   };
+}
+
+function problemOfServer(server: string | undefined): string | null {
+  if (!server) return "No app is named: set `server:` in daemon.yml, TRIMO_SERVER or --server URL.";
+  if (!URL.canParse(server) || !/^https?:$/.test(new URL(server).protocol))
+    return `The app's URL is "${server}": it must start with http:// or https://.`;
+  if (isReadable(server))
+    return `The app's URL is "${server}": its token would travel readable. ${secureWords}`;
+  return null;
+}
+
+const secureWords = "Use https://; http:// is for this very machine (127.0.0.1, [::1], localhost).";
+
+/** Whether what is sent there can be read on the way. */
+function isReadable(url: string): boolean {
+  const { protocol, hostname } = new URL(url);
+  const isLoopback = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname);
+  return protocol === "http:" && !isLoopback;
 }
 
 /** The daemon's data folder, by `--data`, TRIMO_DATA or the usual place. */

@@ -38,7 +38,11 @@ export function daemonRoutes(parts: Parts): Hono<Env> {
     c.set("daemon", daemon);
     await next();
   });
-  routes.get("/stream", (c) => openStream(c, c.get("daemon"), parts));
+  routes.get("/stream", (c) => {
+    const shown = c.req.header("authorization") ?? "";
+    const isKnown = async () => (await knownBy(parts.db.read, shown)) !== null;
+    return openStream(c, c.get("daemon"), parts, isKnown);
+  });
   greetAndClaim(routes, parts);
   runEndpoints(routes, parts);
   return routes;
@@ -46,7 +50,7 @@ export function daemonRoutes(parts: Parts): Hono<Env> {
 
 const unknownToken: Refusal = {
   code: "unauthorized",
-  error: "The app does not know this token: `trimo enroll NAME` prints a new one.",
+  error: "The app does not know this token: `trimo enroll NAME --again` prints a new one.",
 };
 const otherProtocol = (theirs: number): Refusal => ({
   code: "protocol",

@@ -29,6 +29,9 @@ export async function speaksFor(tx: Tx, of: Attempt): Promise<Run | Refused> {
   };
 }
 
+/** How long after a run's end its work is still taken from the machine that had it, in milliseconds. */
+const rescueMsMax = 7 * 24 * 3_600_000;
+
 /** Whether this attempt ended without its daemon, and no later run of the pipeline was ever claimed. */
 export async function isRescuable(
   tx: Tx,
@@ -37,6 +40,7 @@ export async function isRescuable(
 ): Promise<boolean> {
   const mine = run.attempt === attempt && run.daemon === daemon.name;
   if (!mine || (run.state !== "lost" && run.state !== "cancelled")) return false;
+  if (run.endedAt !== null && tx.now - run.endedAt > rescueMsMax) return false;
   const all = await runsOf(tx, run.pipelineId);
   return all.every((other) => other.number <= run.number || other.attempt === 0);
 }

@@ -9,11 +9,15 @@ import type { Wake } from "../state/wake.ts";
 /** Between two signs of life on a stream, in milliseconds. */
 const heartbeatMs = 15_000;
 
-/** What is said over a daemon's stream: each message only wakes, the truth is asked for by POST. */
+/**
+ * What is said over a daemon's stream: each message only wakes, the truth is asked for by POST. `isKnown`:
+ * whether its token still counts; the stream ends where it does not.
+ */
 export function openStream(
   c: Context,
   daemon: Daemon,
   { wake, clock }: { wake: Wake; clock: Clock },
+  isKnown: () => Promise<boolean>,
 ) {
   c.header("X-Accel-Buffering", "no");
   return streamSSE(c, async (stream) => {
@@ -34,7 +38,10 @@ export function openStream(
     await send({ type: "hello", protocol: protocolVersion });
     while (!stream.aborted && !stream.closed) {
       await clock.sleep(heartbeatMs, closed.signal);
-      if (!closed.signal.aborted) await stream.write(": still here\n\n");
+      if (closed.signal.aborted) break;
+      // A database that does not answer says nothing of the token.
+      if (!(await isKnown().catch(() => true))) break;
+      await stream.write(": still here\n\n");
     }
     wake.off("offer", onOffer);
     wake.off("cancel", onCancel);

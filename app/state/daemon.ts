@@ -58,6 +58,19 @@ export async function addDaemon(
   });
 }
 
+/** Gives a daemon another token; the one before is known no more. */
+export async function replaceToken(tx: Tx, { id }: Pick<Daemon, "id">, token: string) {
+  await tx
+    .update(daemons)
+    .set({ tokenHash: hashOf(token) })
+    .where(eq(daemons.id, id));
+}
+
+/** Removes a daemon; its leases and pauses are the caller's. */
+export async function removeDaemon(tx: Tx, { id }: Pick<Daemon, "id">) {
+  await tx.delete(daemons).where(eq(daemons.id, id));
+}
+
 /** The daemon was heard of just now. */
 export async function recordSeen(tx: Tx, { id }: Pick<Daemon, "id">) {
   await tx.update(daemons).set({ seenAt: tx.now }).where(eq(daemons.id, id));

@@ -82,15 +82,18 @@ describe("the daemon's settings", () => {
     writeFileSync(path, text);
     return ["daemon", "--config", path];
   };
-  const agents = "agents: { a: { adapter: script, command: [true] } }\n";
+  const wrong = "agents: { a: { adapter: script, command: [true] } }\n";
+  const agents = wrong.replace("true", "'true'");
   test.each([
     ["agents: { a: { adapter: script, command: ['true'] } }\n", "No app is named"],
-    ["server: http://x\nagents: {}\n", "names no agent"],
-    ["server: http://x\nslots: none\n", "slots"],
-    ["server: http://x\nsloots: 2\n", "sloots"],
-    ["server: http://x\nagents: { 'Bad Name': { adapter: script, command: [x] } }\n", "agents"],
+    ["server: https://x\nagents: {}\n", "names no agent"],
+    ["server: https://x\nslots: none\n", "slots"],
+    ["server: https://x\nsloots: 2\n", "sloots"],
+    ["server: https://x\nagents: { 'Bad Name': { adapter: script, command: [x] } }\n", "agents"],
+    [`server: http://trimo.example\n${agents}`, "its token would travel readable. Use https://"],
+    [`server: https://x\ngithub: http://10.0.0.1\n${agents}`, "github: is"],
     ["a: [\n", "daemon.yml"],
-    [agents, "command.0"],
+    [wrong, "command.0"],
   ])("%j is refused with what is wrong", (text, words) => {
     const { status, stderr } = trimo(yml(text), { TRIMO_TOKEN: "t" });
     expect(status).toBe(78);
@@ -100,8 +103,8 @@ describe("the daemon's settings", () => {
     expect(trimo(["daemon", "--config", "/nowhere.yml"], {}).stderr).toContain(
       "/nowhere.yml cannot be read",
     );
-    expect(trimo(yml("server: http://x\n"), {}).stderr).toContain("trimo enroll");
-    expect(trimo([...yml("server: http://x\n"), "--token-file", "/nowhere"], {}).stderr).toContain(
+    expect(trimo(yml("server: https://x\n"), {}).stderr).toContain("trimo enroll");
+    expect(trimo([...yml("server: https://x\n"), "--token-file", "/nowhere"], {}).stderr).toContain(
       "/nowhere cannot be read",
     );
   });
@@ -114,6 +117,24 @@ test("enroll prints a token alone on stdout, once a name", () => {
   const again = trimo(["enroll", "studio"], {});
   expect([again.status, again.stdout]).toEqual([1, ""]);
   expect(again.stderr).toContain("enrolled already");
+});
+
+test("machines are listed, given a new token and revoked by name", () => {
+  expect(trimo(["machines"], { TRIMO_DATA: join(folder, "none") }).stdout).toContain(
+    "No machine is enrolled",
+  );
+  const env = { TRIMO_DATA: join(folder, "machines") };
+  const { stdout: token } = trimo(["enroll", "rack-1", "--account", "acme"], env);
+  expect(trimo(["machines"], env).stdout).toBe("○ rack-1  enrolled, never started\n");
+  expect(JSON.parse(trimo(["machines", "--json"], env).stdout)).toMatchObject([
+    { name: "rack-1", account: "acme", here: false, seen: null, runs: 0 },
+  ]);
+  const again = trimo(["enroll", "rack-1", "--again"], env);
+  expect(again.stdout).toMatch(/^trimo_[\w-]{43}\n$/);
+  expect(again.stdout).not.toBe(token);
+  expect(trimo(["enroll", "rack-2", "--again"], env)).toMatchObject({ status: 1, stdout: "" });
+  expect(trimo(["revoke", "rack-1"], env).stdout).toContain("✔ rack-1 is revoked\n");
+  expect(trimo(["revoke", "rack-1"], env).stderr).toContain("trimo machines");
 });
 
 test("a request that GitHub's description does not allow is a breach", async () => {

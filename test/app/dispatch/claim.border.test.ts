@@ -5,9 +5,11 @@ import { createClient } from "@libsql/client/sqlite3";
 import { eq, sql } from "drizzle-orm";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { enroll, enrollAgain, revoke } from "../../../app/daemons/enroll.ts";
 import { welcome } from "../../../app/daemons/hello.ts";
 import { takeEvents } from "../../../app/daemons/intake.ts";
 import { revive } from "../../../app/daemons/revive.ts";
+import { daemonRoutes } from "../../../app/daemons/routes.ts";
 import { settle } from "../../../app/daemons/settle.ts";
 import { isRefused, mayPush } from "../../../app/daemons/speaks-for.ts";
 import { claimNext } from "../../../app/dispatch/claim.ts";
@@ -16,6 +18,7 @@ import { offersOf } from "../../../app/dispatch/offer.ts";
 import { positionOf } from "../../../app/dispatch/position.ts";
 import type { GitHub } from "../../../app/github/app.ts";
 import type { DeliveryAttempt } from "../../../app/github/objects.ts";
+import type { Tokens } from "../../../app/github/token.ts";
 import { recoverDeliveries } from "../../../app/inbound/recover.ts";
 import { type Clock, systemClock } from "../../../app/protocol/clock.ts";
 import type { Event } from "../../../app/protocol/event.ts";
@@ -23,7 +26,7 @@ import { RunningState } from "../../../app/protocol/running-state.ts";
 import type { Settle } from "../../../app/protocol/settle.ts";
 import { protocolVersion } from "../../../app/protocol/version.ts";
 import { checkRunsOf, markCheckTried, recordCheckRun } from "../../../app/state/check-run.ts";
-import type { Daemon } from "../../../app/state/daemon.ts";
+import { type Daemon, findDaemon } from "../../../app/state/daemon.ts";
 import { type Database, isStorageError, openDatabase } from "../../../app/state/database.ts";
 import { randomIds } from "../../../app/state/identity.ts";
 import { claimedLeaseMs, heldLease, renew, startedLeaseMs } from "../../../app/state/lease.ts";
@@ -231,6 +234,72 @@ test("a lease that ends after the run has started loses it: it is never run a se
   await endExpiredLeases(expireParts());
   expect(await findRun(db.read, id)).toMatchObject({ state: "lost", failureCode: "daemon_lost" });
   expect(await claim(a)).toBeNull();
+});
+
+test("a new token leaves a daemon its runs; a revoked one has none, nor a way to GitHub for what it had", async () => {
+  const routes = daemonRoutes({ db, tokens: {} as Tokens, clock, wake: createWake() });
+  const ask = async (token: string, path: string, body: object) => {
+    const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+    const request = { method: "POST", headers, body: JSON.stringify(body) };
+    return (await routes.request(path, request)).status;
+  };
+  const first = String(await enroll(db, { name: "a", account: null, secret: "1" }));
+  const studio = (await findDaemon(db.read, "a")) as Daemon;
+  const hello = { ...greeting, start: "one" };
+  await db.write((tx) => welcome(tx, studio, hello));
+  const a = (await findDaemon(db.read, "a")) as Daemon;
+  const [runs, waits] = [await run((await pipeline(1)).id), await run((await pipeline(2)).id)];
+  await claim(a);
+  await send(a, runs.id, 1, [started]);
+  await claim(a);
+
+  const token = String(await enrollAgain(db, { name: "a", secret: "2" }));
+  expect(await ask(first, "/hello", hello)).toBe(401);
+  expect(await ask(token, `/runs/${runs.id}/renew`, { attempt: 1, received: 0 })).toBe(200);
+
+  expect(await revoke(db, "a")).toBe(2);
+  expect((await findRun(db.read, runs.id))?.state).toBe("lost");
+  expect((await findRun(db.read, waits.id))?.state).toBe("queued");
+  for (const [path, body] of [
+    ["/hello", hello],
+    ["/claim", { key: "k" }],
+    [`/runs/${runs.id}/renew`, { attempt: 1, received: 0 }],
+    [`/runs/${runs.id}/events`, { attempt: 1, events: [] }],
+    [`/runs/${runs.id}/token`, { attempt: 1, purpose: "kept", fresh: false }],
+  ] as const)
+    expect(await ask(token, path, body), path).toBe(401);
+  expect(await revoke(db, "a")).toMatchObject({
+    problem: expect.stringContaining("trimo machines"),
+  });
+  expect(await enrollAgain(db, { name: "a", secret: "3" })).toMatchObject({
+    problem: expect.stringContaining("No daemon"),
+  });
+});
+
+test("a revoked daemon's stream ends at its next sign of life", async () => {
+  const routes = daemonRoutes({ db, tokens: {} as Tokens, clock: hasty, wake: createWake() });
+  const token = String(await enroll(db, { name: "a", account: null, secret: "1" }));
+  const headers = { authorization: `Bearer ${token}` };
+  const reader = (await routes.request("/stream", { headers })).body?.getReader();
+  const text = async () => new TextDecoder().decode((await reader?.read())?.value);
+  expect(await text()).toContain("hello");
+  expect(await text()).toContain("still here");
+  await revoke(db, "a");
+  let last = await reader?.read();
+  while (!last?.done) last = await reader?.read();
+});
+
+test("a lost run's work is taken from its machine for a week", async () => {
+  const a = await daemon("a");
+  const { id } = await run((await pipeline(1)).id);
+  await claim(a);
+  await send(a, id, 1, [started]);
+  now += startedLeaseMs + 1;
+  await endExpiredLeases(expireParts());
+  const push = () => db.write((tx) => mayPush(tx, { daemon: a, runId: id, attempt: 1 }, "push"));
+  expect(isRefused(await push())).toBe(false);
+  now += 8 * 24 * 3_600_000;
+  expect(isRefused(await push())).toBe(true);
 });
 
 test("a lost run goes on when its daemon is heard of again, with a check of its own", async () => {
