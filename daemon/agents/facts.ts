@@ -38,10 +38,14 @@ export const text = (value: unknown): string => (typeof value === "string" ? val
 export const number = (value: unknown): number =>
   typeof value === "number" && Number.isFinite(value) && value >= 0 ? Math.min(value, countMax) : 0;
 
-const asking = /^\s*::ask(?: [^:]*)?::\s*(\S.*)$/m;
+/** Never over the end of a line: blank lines without end would be gone through again and again. */
+const asking = /^[^\S\n]*::ask(?: [^:\n]*)?::[^\S\n]*(\S.*)$/m;
+/** Beyond it an agent's words are not looked through. */
+const wordsMax = 64 * 1024;
 
 /** An agent's words, and the question among them when it asks one: a line `::ask:: …`. */
-export function said(words: string): Fact[] {
+export function said(all: string): Fact[] {
+  const words = all.slice(0, wordsMax);
   const question = asking.exec(words)?.[1]?.trim();
   const rest = words.replace(asking, "").trim();
   return [

@@ -230,6 +230,31 @@ function harmed(lines: string[], random: Random): string[] {
   }
 }
 
+test.each([
+  ["\\n", 2_000_000],
+  [" ", 4_000_000],
+  ["\\t\\n", 1_000_000],
+  ["::ask ", 600_000],
+  ["::ask ::", 600_000],
+  ["a:", 2_000_000],
+])("megabytes of %j in an agent's words are read in one go", (piece, times) => {
+  // A reader that goes back and forth would take hours.
+  const words = piece.repeat(times);
+  const lines = [
+    `{"type":"assistant","message":{"content":[{"type":"text","text":"${words}"}]}}`,
+    `{"type":"item.completed","item":{"type":"agent_message","text":"${words}"}}`,
+    `{"type":"text","part":{"text":"${words}"}}`,
+    `{"type":"message","role":"assistant","content":"${words}"}`,
+    words,
+  ];
+  for (const agent of [claude, codex, opencode, acp, gemini, qwen, pi, cline, copilot]) {
+    const reader = adapterOf(agent).reader(null);
+    for (const line of lines)
+      for (const fact of reader.read(line))
+        expect(Event.safeParse({ ...fact, seq: 1, at: 1 }).success).toBe(true);
+  }
+});
+
 test("a hundred thousand harmed streams make no adapter throw, and no failure a success", () => {
   const streams = goldens.map(([file, agent, exit, code]) => {
     const { size } = new Blob([readFileSync(join(folder, `${file}.jsonl`))]);
