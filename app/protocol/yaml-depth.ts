@@ -9,7 +9,7 @@ const markersMax = 16;
  */
 export function tooDeepLine(text: string): number | null {
   let open = 0;
-  for (const [i, line] of text.split("\n").entries()) {
+  for (const [i, line] of text.split(/\r\n?|\n/).entries()) {
     let most = 0;
     for (const letter of line) {
       if (letter === "[" || letter === "{") open += 1;
@@ -22,9 +22,13 @@ export function tooDeepLine(text: string): number | null {
   return null;
 }
 
-/** The collections that a line begins within one another, as `- - ? x` does. */
+/** The most collections that a line begins within one another, as `- - ? x` does. */
 function markersOf(line: string): number {
-  const words = line.trimStart().split(/[ \t]+/);
-  const first = words.findIndex((word) => !/^([-?:]|[&!].*)$/.test(word));
-  return first < 0 ? words.length : first;
+  if (line.trimStart().startsWith("#")) return 0;
+  let [most, now] = [0, 0];
+  for (const word of line.split(/[ \t]+/)) {
+    now = /^(-+|[?:]|[&!].*|)$/.test(word) ? now + 1 : 0;
+    most = Math.max(most, now);
+  }
+  return most;
 }

@@ -117,7 +117,9 @@ function least(ceiling: number | undefined, requested: number | undefined): numb
 }
 
 function trimoYmlOf(text: string | null): TrimoYml {
-  const { config, mistakes } = readTrimoYml(text, (source) => parseDocument(source));
+  const { config, mistakes } = readTrimoYml(text, (source) =>
+    parseDocument(source, { prettyErrors: false }),
+  );
   if (mistakes.length === 0) return config;
   const list = mistakes.slice(0, 20).map(mistakeLine).join("\n");
   throw new PlanError("config_invalid", `${trimoYmlPath}:\n${list}`);

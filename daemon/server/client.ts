@@ -12,9 +12,12 @@ export class ServerError extends Error {
     super(message);
     this.code = code;
   }
-  /** Whether the same request may succeed later. */
+  /**
+   * Whether the same request may succeed later. A token that is not known says nothing of a run: with another one
+   * the daemon goes on with it.
+   */
   get passing(): boolean {
-    return this.code === "unreachable" || this.code === "broken" || this.code === "gap";
+    return ["unreachable", "broken", "gap", "unauthorized"].includes(this.code);
   }
 }
 

@@ -116,9 +116,10 @@ export async function startRig(options: {
       github.deliverTo(url);
       return app;
     },
-    enroll(name: string): string {
-      return execFileSync(process.execPath, [...trimo, "enroll", name], {
+    enroll(name: string, ...more: string[]): string {
+      return execFileSync(process.execPath, [...trimo, "enroll", name, ...more], {
         cwd: root,
+        stdio: ["ignore", "pipe", "pipe"],
         env: appEnv() as NodeJS.ProcessEnv,
       })
         .toString()

@@ -27,9 +27,11 @@ export async function startScene(yml: DaemonYml) {
   const scene = {
     rig,
     app,
+    /** The daemon's. */
+    token,
     daemon: rig.startDaemon("studio", token, yml),
     startDaemon: (changes: DaemonYml = {}, env: Record<string, string> = {}): Program =>
-      rig.startDaemon("studio", token, { ...yml, ...changes }, env),
+      rig.startDaemon("studio", scene.token, { ...yml, ...changes }, env),
     /** Kills the app and starts it again. */
     async restartApp() {
       await scene.app.kill("SIGKILL");

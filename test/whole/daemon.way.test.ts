@@ -146,6 +146,20 @@ test("an agent that ignores SIGTERM and leaves children is gone soon after the c
   expect((await scene.finalComment(issue)).body).toContain("cancelled by ana");
 });
 
+test("a daemon that is given a new token under a run goes on with it when it is started with that", async () => {
+  const issue = await scene.begin("New token", "steady");
+  await until("its agent", async () => (await scene.story(issue)).includes("agent: step 1"));
+  const token = scene.rig.enroll("studio", "--again");
+  await until("that the app knows the old one no more", () =>
+    scene.daemon.output().includes("the app refuses this daemon"),
+  );
+  await scene.daemon.kill("SIGKILL");
+  scene.daemon = scene.startDaemon({}, { TRIMO_TOKEN: token });
+  scene.token = token;
+  expect((await scene.finalComment(issue)).body).toContain("✅ **Run 1**");
+  expect(await scene.subjects(issue)).toHaveLength(4);
+});
+
 test("a container that somebody removes loses no commit, and the run says what happened", async () => {
   const issue = await scene.begin("Removed", "endless");
   await until("its commit", async () => (await scene.story(issue)).includes("pushed"));

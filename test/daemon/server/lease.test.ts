@@ -73,6 +73,16 @@ function keep(...answers: Answer[]) {
 
 const away = new ServerError("unreachable", "away");
 
+test("a token that is replaced under a run that has started ends nothing: it waits for the new one", async () => {
+  const unknown = new ServerError("unauthorized", "The app does not know this token");
+  const lease = keep({ ...good, leaseMs: 15 * 60_000 }, unknown);
+  await lease.forward(20 * 60_000);
+  expect(lease.heard).toEqual(["silent at 890"]);
+  expect(lease.term.isGood).toBe(false);
+  lease.state.stop();
+  await lease.kept;
+});
+
 test("a lease is renewed after a sixth of its time, again and again, until the loop stops", async () => {
   const { asked, heard, forward, state, kept } = keep(good);
   await forward(61_000);
