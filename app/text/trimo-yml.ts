@@ -1,4 +1,4 @@
-import { parseDocument } from "yaml";
+import { Lexer, Parser, parseDocument } from "yaml";
 import { type Mistake, readTrimoYml, type TrimoYml } from "../protocol/trimo-yml.ts";
 import { isSchedule } from "./times.ts";
 
@@ -7,7 +7,7 @@ export type ReadConfig = { config: TrimoYml; mistakes: Mistake[] };
 
 /** `.github/trimo.yml` as text → what it says, or every mistake with its line. Null: there is no file. */
 export function parseTrimoYml(text: string | null): ReadConfig {
-  const read = readTrimoYml(text, (source) => parseDocument(source, { prettyErrors: false }));
+  const read = readTrimoYml(text, { Lexer, Parser, parseDocument });
   const odd = (read.config.discover ?? []).flatMap((source) =>
     "schedule" in source && !isSchedule(source.schedule) ? [source.schedule] : [],
   );

@@ -39,7 +39,7 @@ export const number = (value: unknown): number =>
   typeof value === "number" && Number.isFinite(value) && value >= 0 ? Math.min(value, countMax) : 0;
 
 /** Never over the end of a line: blank lines without end would be gone through again and again. */
-const asking = /^[^\S\n]*::ask(?: [^:\n]*)?::[^\S\n]*(\S.*)$/m;
+const asking = /^[ \t]*::ask(?: [^:\n]*)?::[ \t]*(\S.*)$/m;
 /** Beyond it an agent's words are not looked through. */
 const wordsMax = 64 * 1024;
 

@@ -34,10 +34,16 @@ export async function follow(watched: Watched): Promise<Outcome> {
   const journal = new Journal(watched, outcome);
   const output = new Output(watched);
   const late = new AbortController();
-  void clock.sleep(plan.minutes * 60_000 + lateMs, done.signal).then(() => {
-    // Not when it is over: the sleep ends with it.
+  let agentIsLate = false;
+  const watchDeadline = async () => {
+    await clock.sleep(plan.minutes * 60_000 + lateMs, done.signal);
+    agentIsLate = outcome.agent === null && !done.signal.aborted;
+    // An agent that was in time: what comes after it may wait for this daemon.
+    if (outcome.agent) await clock.sleep(plan.awayMs, done.signal);
+    // Not when it is over: the sleeps end with it.
     if (!done.signal.aborted) late.abort();
-  });
+  };
+  void watchDeadline();
   // The daemon that leaves stops nothing: the container goes on, and the next daemon finds it.
   const asked = AbortSignal.any([stop, abandon, late.signal]);
   const ask = () => {
@@ -79,7 +85,7 @@ export async function follow(watched: Watched): Promise<Outcome> {
     outcome.failed = null;
   }
   // Stopped from here, since its own deadline had passed without effect.
-  if (late.signal.aborted && outcome.agent) outcome.agent.stopReason ??= "time";
+  if (agentIsLate && outcome.agent) outcome.agent.stopReason ??= "time";
   if (outcome.agent) outcome.agentProblem = watched.reader.end(outcome.agent);
   return outcome;
 }

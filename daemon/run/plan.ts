@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { parseDocument } from "yaml";
+import { Lexer, Parser, parseDocument } from "yaml";
 import type { FailureCode } from "../../app/protocol/failure.ts";
 import type { Job } from "../../app/protocol/job.ts";
 import { isServed, matchesAny } from "../../app/protocol/pattern.ts";
@@ -117,9 +117,7 @@ function least(ceiling: number | undefined, requested: number | undefined): numb
 }
 
 function trimoYmlOf(text: string | null): TrimoYml {
-  const { config, mistakes } = readTrimoYml(text, (source) =>
-    parseDocument(source, { prettyErrors: false }),
-  );
+  const { config, mistakes } = readTrimoYml(text, { Lexer, Parser, parseDocument });
   if (mistakes.length === 0) return config;
   const list = mistakes.slice(0, 20).map(mistakeLine).join("\n");
   throw new PlanError("config_invalid", `${trimoYmlPath}:\n${list}`);

@@ -208,21 +208,18 @@ export function readRecords(disk: Disk, data: string): Found[] {
   const runs = join(data, "runs");
   return disk.list(runs).map((name) => {
     const folder = join(runs, name);
-    const [path = "", copy = ""] = recordPaths(folder);
-    const found = readRecord(disk, path);
-    const record = found === "unreadable" ? readRecord(disk, copy) : found;
-    // Both torn, or of a version that is not known here: a person looks at it.
-    if (record === "unreadable" || (record === null && found !== null))
-      return { folder, record: null, unreadable: true };
-    return { folder, record, unreadable: false };
+    const [first, copy] = recordPaths(folder).map((path) => readRecord(disk, path));
+    if (first && first !== "unreadable") return { folder, record: first, unreadable: false };
+    if (copy && copy !== "unreadable") return { folder, record: copy, unreadable: false };
+    // Torn both, or of a version that is not known here: a person looks at it.
+    return { folder, record: null, unreadable: first === "unreadable" || copy === "unreadable" };
   });
 }
 
 function readRecord(disk: Disk, path: string): RunRecord | "unreadable" | null {
-  const text = disk.read(path);
-  if (text === null) return null;
   try {
-    return StoredRecord.parse(JSON.parse(text));
+    const text = disk.read(path);
+    return text === null ? null : StoredRecord.parse(JSON.parse(text));
   } catch {
     return "unreadable";
   }

@@ -97,6 +97,8 @@ export async function keepLease(
       if (!state.running) return;
       if (!(error instanceof ServerError)) throw error;
       if (!error.passing) return holder.onLost(error.message);
+      // Its token may have been taken back, and the run given to another: nothing is pushed before it is known again.
+      if (error.code === "unauthorized") holder.term.extend(askedAt, askedAt);
       await state.backOff(retry);
     }
   }

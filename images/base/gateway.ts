@@ -10,13 +10,15 @@ const gatewayTriesMax = 4;
 const gatewayPauseMs = 500;
 /** And while the daemon has trouble of its own, in milliseconds. */
 const troublePauseMs = 5_000;
-/** What git prints then: the daemon's disk is full, or it went in the middle. It passes. */
+/** What git prints then: there is no room on the daemon's disk, or it went in the middle. It passes. */
 const troubleWords =
-  /unpacker error|no space left|unable to create temporary|HTTP 5\d\d|error: 5\d\d|hung up|early EOF|unexpected disconnect|failed to connect|connection re(set|fused)/i;
+  /^remote: .*(no space left|unable to create temporary)|^error: remote unpack failed: unable to create temporary|HTTP 5\d\d|error: 5\d\d|hung up|early EOF|unexpected disconnect|failed to connect|connection re(set|fused)/im;
+/** What it prints of a refusal of the gate's, which asking again does not change. */
+const refusalWords = /hook declined|fsck error|exceeds maximum|HTTP 4\d\d|error: 4\d\d/i;
 
 /** Whether a failure is the daemon's own and may pass, by what git printed; a refusal of the gate's is not. */
 export const isTrouble = (output: string): boolean =>
-  troubleWords.test(output) && !/hook declined/.test(output);
+  troubleWords.test(output) && !refusalWords.test(output);
 
 /**
  * Runs what needs the gateway, again when it fails: the daemon may have gone in the middle, and be back in a

@@ -3,9 +3,24 @@ import { isTrouble } from "../../images/base/gateway.ts";
 
 // As git 2.39 prints it.
 test.each([
-  [true, "! [remote rejected] HEAD -> trimo/1-full (unpacker error)"],
+  [
+    true,
+    "remote: fatal: write error: No space left on device\n! [remote rejected] HEAD -> trimo/1-full (unpacker error)",
+  ],
   [true, "error: remote unpack failed: unable to create temporary object directory"],
-  [true, "fatal: write error: No space left on device"],
+  [false, "fatal: write error: No space left on device"],
+  [
+    false,
+    "error: remote unpack failed: index-pack abnormal exit\n! [remote rejected] x -> x (unpacker error)",
+  ],
+  [
+    false,
+    "remote: fatal: pack exceeds maximum allowed size (512.00 MiB)\n! [remote rejected] x -> x (unpacker error)",
+  ],
+  [
+    false,
+    "error: RPC failed; HTTP 413 curl 22 The requested URL returned error: 413\nfatal: the remote end hung up unexpectedly",
+  ],
   [true, "error: RPC failed; HTTP 503 curl 22 The requested URL returned error: 503"],
   [true, "fatal: the remote end hung up unexpectedly"],
   [

@@ -135,7 +135,9 @@ test("records of protocols 3 and 4 are gone on with, and one that cannot be read
   write("empty-1", null);
   // The copy beside it is as good.
   write("abcdefghijkq-1", "");
-  writeFileSync(join(runs, "abcdefghijkq-1", "record.copy.json"), JSON.stringify(newer));
+  write("abcdefghijkr-1", null);
+  for (const name of ["abcdefghijkq-1", "abcdefghijkr-1"])
+    writeFileSync(join(runs, name, "record.copy.json"), JSON.stringify(newer));
   const found = Object.fromEntries(
     readRecords(fileDisk, data).map((row) => [row.folder.slice(runs.length + 1), row]),
   );
@@ -149,7 +151,8 @@ test("records of protocols 3 and 4 are gone on with, and one that cannot be read
     plan: { driftNote: "the base has moved on" },
     limitHit: { code: "budget_spent" },
   });
-  expect(found["abcdefghijkq-1"]?.record).toMatchObject({ job: { handoff: "what came before" } });
+  for (const name of ["abcdefghijkq-1", "abcdefghijkr-1"])
+    expect(found[name]?.record).toMatchObject({ job: { handoff: "what came before" } });
   expect(found["broken-1"]).toMatchObject({ record: null, unreadable: true });
   expect(found["empty-1"]).toMatchObject({ record: null, unreadable: false });
 });

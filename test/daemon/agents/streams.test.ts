@@ -232,6 +232,8 @@ function harmed(lines: string[], random: Random): string[] {
 
 test.each([
   ["\\n", 2_000_000],
+  ["\\r", 2_000_000],
+  ["\\u2028", 1_000_000],
   [" ", 4_000_000],
   ["\\t\\n", 1_000_000],
   ["::ask ", 600_000],

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
-import { parseDocument } from "yaml";
+import * as yaml from "yaml";
 import { readTrimoYml } from "../../../app/protocol/trimo-yml.ts";
 import { imagesOf } from "../../../daemon/images/dockerfile.ts";
 import { planImage } from "../../../daemon/images/init/plan.ts";
@@ -29,7 +29,7 @@ describe("trimo image init", () => {
   )("writes a trimo.yml for %s that Trimo reads, on the base", (name) => {
     const { files } = planImage(readProject(join(fixtures, name)));
     const yml = files[".github/trimo.yml"] ?? "";
-    const { config, mistakes } = readTrimoYml(yml, (text) => parseDocument(text));
+    const { config, mistakes } = readTrimoYml(yml, yaml);
     expect(mistakes).toEqual([]);
     expect(config.build).toBe(".trimo/Dockerfile");
     expect(imagesOf(files[".trimo/Dockerfile"] ?? "").images).toEqual(["trimo/base:bookworm"]);
