@@ -2,6 +2,7 @@ import { chmodSync, existsSync, mkdirSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { readDatabaseUrl } from "../app/config.ts";
 import { backUp } from "../app/state/database.ts";
+import { fail, print } from "./output.ts";
 
 /** `trimo backup FILE`: a copy of the app's database, made while the app is at work. */
 export async function runBackup(file: string) {
@@ -17,10 +18,5 @@ export async function runBackup(file: string) {
   await backUp(url, path);
   // It has the hashes of tokens, and people's words.
   chmodSync(path, 0o600);
-  process.stdout.write(`✔ ${path} · ${(statSync(path).size / 2 ** 20).toFixed(1)} MB\n`);
-}
-
-function fail(sentence: string): never {
-  process.stderr.write(`✖ ${sentence}\n`);
-  process.exit(1);
+  print(`✔ ${path} · ${(statSync(path).size / 2 ** 20).toFixed(1)} MB`);
 }

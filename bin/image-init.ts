@@ -3,6 +3,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { planImage } from "../daemon/images/init/plan.ts";
 import { readProject } from "../daemon/images/init/project.ts";
 import { slug } from "./image.ts";
+import { print } from "./output.ts";
 
 const trimoYml = ".github/trimo.yml";
 
@@ -45,8 +46,4 @@ export async function runImageInit(
   print(
     `next: trimo image build ${folder ?? "."} && trimo image check trimo/${slug(basename(root))}:dev`,
   );
-}
-
-function print(line: string) {
-  process.stdout.write(`${line}\n`);
 }

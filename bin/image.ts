@@ -9,6 +9,7 @@ import { type Checked, checkImage } from "../daemon/images/check.ts";
 import { folderContext } from "../daemon/images/context.ts";
 import { imagesOf } from "../daemon/images/dockerfile.ts";
 import { buildAgentImage, installable } from "../daemon/images/with-agents.ts";
+import { print } from "./output.ts";
 
 type BuildOptions = {
   tag?: string;
@@ -175,7 +176,3 @@ function reportOf(checked: Checked): string[] {
 }
 
 const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
-
-function print(line: string) {
-  process.stdout.write(`${line}\n`);
-}

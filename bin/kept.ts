@@ -6,6 +6,7 @@ import { GitRepositories } from "../daemon/repository/git-repositories.ts";
 import { type Kept, readKept } from "../daemon/run/kept.ts";
 import { pushKept } from "../daemon/run/push-kept.ts";
 import { connectServer } from "../daemon/server/client.ts";
+import { print } from "./output.ts";
 import { settingsOrExit } from "./settings.ts";
 
 type Flags = Options & { json?: boolean; push?: boolean };
@@ -56,7 +57,3 @@ function linesOf({ number, repository, branch, title, since, commits, volume }: 
 
 /** A path as a shell reads it. */
 const quoted = (path: string): string => (/[^\w./-]/.test(path) ? `'${path}'` : path);
-
-function print(line: string) {
-  process.stdout.write(`${line}\n`);
-}

@@ -2,11 +2,11 @@ import { randomBytes } from "node:crypto";
 import { readDatabaseUrl } from "../app/config.ts";
 import { enroll, enrollAgain, revoke } from "../app/daemons/enroll.ts";
 import { systemClock } from "../app/protocol/clock.ts";
-import { allDaemons, type Daemon, isHere } from "../app/state/daemon.ts";
+import { allDaemons, busyByDaemon, type Daemon, isHere } from "../app/state/daemon.ts";
 import { type Database, openDatabase } from "../app/state/database.ts";
 import { randomIds } from "../app/state/identity.ts";
-import { leasesOf } from "../app/state/lease.ts";
 import { createWake } from "../app/state/wake.ts";
+import { fail, print } from "./output.ts";
 
 // The machines of an app, by its database: on the app's own machine, whether the app is at work or not.
 
@@ -14,11 +14,11 @@ import { createWake } from "../app/state/wake.ts";
 export async function runEnroll(name: string, account: string | null, again: boolean) {
   const secret = randomBytes(32).toString("base64url");
   if (again && account !== null)
-    return fail("--again changes the token alone: leave --account out. Revoke it to change that.");
+    fail("--again changes the token alone: leave --account out. Revoke it to change that.");
   const answer = await withDatabase((db) =>
     again ? enrollAgain(db, { name, secret }) : enroll(db, { name, account, secret }),
   );
-  if (typeof answer !== "string") return fail(answer.problem);
+  if (typeof answer !== "string") fail(answer.problem);
   print(answer);
   if (again)
     process.stderr.write(
@@ -29,7 +29,7 @@ export async function runEnroll(name: string, account: string | null, again: boo
 /** `trimo revoke NAME`: its token is taken back, its runs end. */
 export async function runRevoke(name: string) {
   const answer = await withDatabase((db) => revoke(db, name));
-  if (typeof answer !== "number") return fail(answer.problem);
+  if (typeof answer !== "number") fail(answer.problem);
   const runs = answer === 1 ? "the run it had is" : `the ${answer} runs it had are`;
   print(`✔ ${name} is revoked${answer > 0 ? `; ${runs} lost, or queued again` : ""}`);
   print("  GitHub's tokens that it had been given last an hour at most.");
@@ -37,17 +37,13 @@ export async function runRevoke(name: string) {
 
 /** `trimo machines`: who is enrolled, and who was heard of lately. */
 export async function runMachines({ json }: { json?: boolean }) {
-  const all = await withDatabase(async (db) =>
-    Promise.all(
-      (await allDaemons(db.read)).map(async (daemon) => ({
-        daemon,
-        runs: (await leasesOf(db.read, daemon.id)).length,
-      })),
-    ),
-  );
+  const { all, busy } = await withDatabase(async ({ read }) => ({
+    all: await allDaemons(read),
+    busy: await busyByDaemon(read),
+  }));
   const rows = all
-    .toSorted((a, b) => a.daemon.name.localeCompare(b.daemon.name))
-    .map(({ daemon, runs }) => rowOf(daemon, runs));
+    .toSorted((a, b) => a.name.localeCompare(b.name))
+    .map((daemon) => rowOf(daemon, busy.get(daemon.name) ?? 0));
   if (json) return print(JSON.stringify(rows));
   if (rows.length === 0) return print("No machine is enrolled: `trimo enroll NAME` does it.");
   const width = Math.max(...rows.map(({ name }) => name.length));
@@ -84,13 +80,4 @@ async function withDatabase<T>(work: (db: Database) => Promise<T>): Promise<T> {
   } finally {
     db.close();
   }
-}
-
-function fail(sentence: string) {
-  process.stderr.write(`✖ ${sentence}\n`);
-  process.exitCode = 1;
-}
-
-function print(line: string) {
-  process.stdout.write(`${line}\n`);
 }

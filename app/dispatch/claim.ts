@@ -1,11 +1,11 @@
-import { count, desc, inArray, type SQL, sql } from "drizzle-orm";
+import { desc, inArray, type SQL, sql } from "drizzle-orm";
 import type { Job } from "../protocol/job.ts";
-import { allDaemons, type Daemon, isHere } from "../state/daemon.ts";
+import { allDaemons, busyByDaemon, type Daemon, isHere } from "../state/daemon.ts";
 import type { Reads, Tx } from "../state/database.ts";
 import { claimedLeaseMs, grant, grantedBefore, renew } from "../state/lease.ts";
 import { type Pause, pausesAt } from "../state/pause.ts";
 import { findPipeline, type Pipeline } from "../state/pipeline.ts";
-import { findRun, liveStates, move, type Run, requestPositions } from "../state/run.ts";
+import { findRun, move, type Run, requestPositions } from "../state/run.ts";
 import { pipelines, runs } from "../state/schema.ts";
 import { agentNow, canBegin } from "./match.ts";
 import { isClaimable, queueOrder } from "./queue-order.ts";
@@ -143,16 +143,6 @@ async function otherRemembers(
   const other = daemons.find(({ name }) => name === last.daemon);
   if (!other || !canBegin(run, other, pauses) || !isHere(other, now)) return false;
   return ((await busyByDaemon(db)).get(other.name) ?? 0) < other.slots;
-}
-
-/** How many runs each daemon, by its name, has under way. */
-export async function busyByDaemon(db: Reads): Promise<Map<string, number>> {
-  const rows = await db
-    .select({ daemon: runs.daemon, busy: count() })
-    .from(runs)
-    .where(sql`${inArray(runs.state, [...liveStates])} and ${runs.daemon} is not null`)
-    .groupBy(runs.daemon);
-  return new Map(rows.map(({ daemon, busy }) => [daemon ?? "", busy]));
 }
 
 /** The first runs that may start now, in the queue's order, at most `limit`. */

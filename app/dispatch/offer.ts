@@ -1,11 +1,11 @@
 import type { Logger } from "pino";
 import type { Clock } from "../protocol/clock.ts";
 import { isolated, RunningState } from "../protocol/running-state.ts";
-import { allDaemons, isHere } from "../state/daemon.ts";
+import { allDaemons, busyByDaemon, isHere } from "../state/daemon.ts";
 import type { Database, Reads } from "../state/database.ts";
 import { pausesAt } from "../state/pause.ts";
 import type { Wake } from "../state/wake.ts";
-import { busyByDaemon, firstClaimable } from "./claim.ts";
+import { firstClaimable } from "./claim.ts";
 import { agentNow, canBegin } from "./match.ts";
 
 // When the queue moves, as many daemons are woken as can use it: a hundred idle machines that all ask at once for

@@ -1,7 +1,8 @@
-import { eq } from "drizzle-orm";
+import { count, eq, inArray, sql } from "drizzle-orm";
 import type { Reads, Tx } from "./database.ts";
 import { hashOf } from "./identity.ts";
-import { daemons } from "./schema.ts";
+import { liveStates } from "./run.ts";
+import { daemons, runs } from "./schema.ts";
 
 /** An enrolled daemon. */
 export type Daemon = typeof daemons.$inferSelect;
@@ -25,6 +26,16 @@ export function isSeenStale({ seenAt }: Pick<Daemon, "seenAt">, now: number): bo
 /** Every enrolled daemon. */
 export async function allDaemons(tx: Reads): Promise<Daemon[]> {
   return await tx.select().from(daemons);
+}
+
+/** How many runs each daemon, by its name, has under way. */
+export async function busyByDaemon(db: Reads): Promise<Map<string, number>> {
+  const rows = await db
+    .select({ daemon: runs.daemon, busy: count() })
+    .from(runs)
+    .where(sql`${inArray(runs.state, [...liveStates])} and ${runs.daemon} is not null`)
+    .groupBy(runs.daemon);
+  return new Map(rows.map(({ daemon, busy }) => [daemon ?? "", busy]));
 }
 
 /** The daemon with this name; null: none is enrolled under it. */

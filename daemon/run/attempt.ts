@@ -105,6 +105,20 @@ export function openAttempt(
   };
 }
 
+/**
+ * Puts on record what a restarted daemon goes on from without reading the run's files again: not before the
+ * events that were read from them survive a power cut.
+ *
+ * @throws Error of the disk's; then nothing is on record.
+ */
+export async function decide(
+  { outbox, record }: Pick<Attempt, "outbox" | "record">,
+  changes: Partial<RunRecord>,
+) {
+  await outbox.saved();
+  record.update(changes);
+}
+
 /** The passwords of this machine's proxies: a failing build step may print one. */
 function proxySecrets(): string[] {
   return Object.values(proxyArgs()).flatMap((url) => {

@@ -9,7 +9,7 @@ import type { LimitHit } from "../gateway/model/model.ts";
 import { Pusher } from "../repository/pusher.ts";
 import { keepLease } from "../server/lease.ts";
 import { quotaOf, settleSession } from "./agent-setup.ts";
-import { type Attempt, openAttempt, type Parts } from "./attempt.ts";
+import { type Attempt, decide, openAttempt, type Parts } from "./attempt.ts";
 import { keepCommits, removeContainerAndVolume, removeHeld, removeRunFolder } from "./clean-up.ts";
 import { follow } from "./follow.ts";
 import { recordKept } from "./kept.ts";
@@ -271,8 +271,7 @@ async function conclude(
   const said = agentProblem(outcome.agentProblem, record.current.limitHit, model);
   // What the model's service said last is known to this start of the daemon alone.
   const { since, problem } = record.current.pushing ?? { since: clock.now(), problem: said };
-  await outbox.saved();
-  record.update({ pushing: { since, outcome, problem } });
+  await decide(attempt, { pushing: { since, outcome, problem } });
   crashAt("daemon: the last push begins");
   let isFreed = false;
   const push = await pusher.finish(`${job.branch}-run-${job.number}`, {
@@ -358,10 +357,9 @@ async function keepSession(
 /** From a known end to nothing left: each step may be done twice. */
 async function finish(parts: Parts, attempt: Attempt, mode: Mode, end: Settle) {
   const { engine, clock, log } = parts;
-  const { job, folder, record, outbox, signals } = attempt;
+  const { job, folder, record, signals } = attempt;
   crashAt("daemon: the end is closed");
-  await outbox.saved();
-  record.update({ end });
+  await decide(attempt, { end });
   crashAt("daemon: the end is on record");
   const { keep, keepVolume } = record.current;
   const volume = keepVolume ? volumeName(job.run, job.attempt) : null;

@@ -2,7 +2,7 @@ import { utcTime } from "../../app/protocol/clock.ts";
 import { crashAt } from "../../app/protocol/crash.ts";
 import { cleanEnd } from "../redact.ts";
 import { type AgentSetup, blankReader } from "./agent-setup.ts";
-import type { Attempt, Parts } from "./attempt.ts";
+import { type Attempt, decide, type Parts } from "./attempt.ts";
 import { follow } from "./follow.ts";
 import type { Outcome } from "./outcome.ts";
 import { hasVolume } from "./prepare.ts";
@@ -38,8 +38,7 @@ export async function rescue(
   const died = { outOfMemory, tail, rescues };
   const isOver = rescues >= rescuesMax;
   const keepVolume = isOver && (await hasVolume(parts, job));
-  await outbox.saved();
-  record.update({ died, keepVolume });
+  await decide(attempt, { died, keepVolume });
   crashAt("daemon: a death is on record");
   if (isOver) {
     const about = { run: job.run, volume: keepVolume };

@@ -208,11 +208,14 @@ export function readRecords(disk: Disk, data: string): Found[] {
   const runs = join(data, "runs");
   return disk.list(runs).map((name) => {
     const folder = join(runs, name);
-    const [first, copy] = recordPaths(folder).map((path) => readRecord(disk, path));
-    if (first && first !== "unreadable") return { folder, record: first, unreadable: false };
-    if (copy && copy !== "unreadable") return { folder, record: copy, unreadable: false };
+    let unreadable = false;
+    for (const path of recordPaths(folder)) {
+      const record = readRecord(disk, path);
+      if (record === "unreadable") unreadable = true;
+      else if (record) return { folder, record, unreadable: false };
+    }
     // Torn both, or of a version that is not known here: a person looks at it.
-    return { folder, record: null, unreadable: first === "unreadable" || copy === "unreadable" };
+    return { folder, record: null, unreadable };
   });
 }
 

@@ -46,6 +46,11 @@ export class Term {
     this.extend(0, Number.POSITIVE_INFINITY);
   }
 
+  /** Somebody else may have the attempt, until the term is extended again. */
+  end() {
+    this.#until = 0;
+  }
+
   /** Calls `tell` each time the term is good again. */
   onRegained(tell: () => void) {
     this.#onRegained.add(tell);
@@ -98,7 +103,7 @@ export async function keepLease(
       if (!(error instanceof ServerError)) throw error;
       if (!error.passing) return holder.onLost(error.message);
       // Its token may have been taken back, and the run given to another: nothing is pushed before it is known again.
-      if (error.code === "unauthorized") holder.term.extend(askedAt, askedAt);
+      if (error.code === "unauthorized") holder.term.end();
       await state.backOff(retry);
     }
   }

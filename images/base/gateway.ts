@@ -37,8 +37,9 @@ export async function throughGateway(
     if (result.exit === 0) return result;
     const patienceMs = stop.signal.aborted ? stoppedAwayMs : awayMs;
     const again = isTrouble(result.output) && Date.now() - since < patienceMs;
-    if (tries >= triesMax && !again) return result;
-    await pause(tries >= triesMax ? troublePauseMs : gatewayPauseMs);
+    if (tries < triesMax) await pause(gatewayPauseMs);
+    else if (again) await pause(troublePauseMs);
+    else return result;
   }
 }
 

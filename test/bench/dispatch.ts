@@ -1,9 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buildDist } from "../support/dist.ts";
-import { type Program, startRig, until } from "../support/rig.ts";
+import { residentMb, startRig, until } from "../support/rig.ts";
 
 // Signed webhook → the agent's first instruction, cold: a new container each time, app and daemon as
 // installed (dist). Beside it, in the same rounds: `docker create` + `start` of the same image with the
@@ -35,7 +35,10 @@ export async function benchDispatch(rounds: number) {
     });
     await until("the daemon", () => daemon.output().includes('"connected"'));
     await new Promise((resolve) => setTimeout(resolve, 5_000));
-    const memory = { app: residentMb(app), daemon: residentMb(daemon) };
+    const memory = {
+      app: Math.round(residentMb(app.process)),
+      daemon: Math.round(residentMb(daemon.process)),
+    };
     const times = new Map<string, number[]>();
     const add = (key: string, ms: number) => times.set(key, [...(times.get(key) ?? []), ms]);
     for (let round = 0; round <= rounds; round++) {
@@ -152,11 +155,6 @@ function runAndClone(bare: string): number {
     script,
   ]);
   return Number(process.hrtime.bigint() - startedAt) / 1e6;
-}
-
-function residentMb(program: Program): number {
-  const status = readFileSync(`/proc/${program.process.pid}/status`, "utf8");
-  return Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024);
 }
 
 function median(list: number[]): number {

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFileSync, fork, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -17,6 +17,7 @@ import { Messages } from "../../daemon/gateway/messages.ts";
 import { Meter } from "../../daemon/gateway/meter.ts";
 import { createModel, openPool } from "../../daemon/gateway/model/model.ts";
 import { baseImage } from "../../daemon/images/base.ts";
+import { residentMb } from "../support/rig.ts";
 
 // What the model gateway costs: a client in a container asks a model through tunnel and gateway, and
 // the same client asks the same model from a container on the host's network, which is the floor.
@@ -270,11 +271,6 @@ function ask(id: string, url: string, what: string, count: number): Promise<stri
     );
     child.stdin.end(client);
   });
-}
-
-function residentMb({ pid }: ChildProcess): number {
-  const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024;
 }
 
 const quantile = (all: number[], part: number): number =>

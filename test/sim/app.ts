@@ -68,7 +68,8 @@ export async function startApp(parts: Parts, count: number) {
       const headers = { authorization: `Bearer ${token}` };
       const answer = await app.routes.request("/api/daemon/stream", { headers });
       if (!process.alive) throw new Error("unreachable");
-      return answer.body ? new Response(broken(answer.body, ended.signal), answer) : answer;
+      const { signal } = ended;
+      return new Response(answer.body?.pipeThrough(new TransformStream(), { signal }), answer);
     },
     enroll: (name: string) => enroll(db, { name, account: null, secret: `secret-of-${name}` }),
     receive: (delivery: Delivery) => hand(app.webhook, delivery),
@@ -97,13 +98,6 @@ export async function startApp(parts: Parts, count: number) {
       opened.close();
     },
   };
-}
-
-/** A stream that breaks off when the signal aborts. */
-function broken(stream: ReadableStream<Uint8Array>, signal: AbortSignal): ReadableStream {
-  const through = new TransformStream();
-  stream.pipeTo(through.writable, { signal }).catch(() => {});
-  return through.readable;
 }
 
 /** The same database, whose answers no dead process gets. */

@@ -68,9 +68,8 @@ export function connectGitHub(parts: Parts): GitHub {
 /** Requests that take time and can fail, before they have had their effect or after. */
 function createRequests({ world, faults, state, process }: Parts) {
   const chance = world.chance("github");
-  const never = new AbortController().signal;
   return async <T>(name: string, effect: () => T): Promise<T> => {
-    await process.clock.sleep(between(chance, thereMs.least, thereMs.most), never);
+    await process.pause(between(chance, thereMs.least, thereMs.most));
     if (world.now < faults.awayUntil) throw new GitHubError(503, `${name}: unavailable`, 0);
     const fault = faults.github.shift();
     const failed = () => {
@@ -81,7 +80,7 @@ function createRequests({ world, faults, state, process }: Parts) {
     const result = effect();
     if (/^(create|update)(Comment|Pull)|^react$|^markReady$/.test(name))
       state.written.push(world.now);
-    await process.clock.sleep(between(chance, backMs.least, backMs.most), never);
+    await process.pause(between(chance, backMs.least, backMs.most));
     if (fault) throw failed();
     return result;
   };

@@ -21,7 +21,6 @@ type Parts = {
 const networkMs = { least: 1, most: 40 };
 /** Until a machine gives a lost request up. */
 const lostMs = 500;
-const never = new AbortController().signal;
 
 /** Whether the machine has a network now. */
 export const isCut = ({ world, faults, name }: Pick<Parts, "world" | "faults" | "name">): boolean =>
@@ -31,9 +30,9 @@ export const isCut = ({ world, faults, name }: Pick<Parts, "world" | "faults" | 
 export function createNetwork(parts: Parts) {
   const { name, token, faults, reach, world, process } = parts;
   const { clock } = process;
-  const pause = () => clock.sleep(between(clock.chance, networkMs.least, networkMs.most), never);
+  const pause = () => process.pause(between(clock.chance, networkMs.least, networkMs.most));
   const lost = async (): Promise<never> => {
-    await clock.sleep(lostMs, never);
+    await process.pause(lostMs);
     throw new Error("unreachable");
   };
   return async (path: string, body: object) => {

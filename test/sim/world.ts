@@ -10,6 +10,8 @@ export type Process = {
   clock: Clock;
   readonly alive: boolean;
   kill(): void;
+  /** Resolves after so many milliseconds, if the process is alive then. */
+  pause(ms: number): Promise<void>;
   /** The same function, whose promise never settles once the process is dead. */
   guard<Args extends unknown[], T>(
     work: (...args: Args) => Promise<T>,
@@ -99,6 +101,7 @@ export class World {
         this.at(ms, done);
         signal.addEventListener("abort", done, { once: true });
       });
+    const pause = (ms: number) => sleep(ms, new AbortController().signal);
     return {
       get alive() {
         return alive;
@@ -106,6 +109,7 @@ export class World {
       kill: () => {
         alive = false;
       },
+      pause,
       guard:
         (work) =>
         async (...args) => {
@@ -119,7 +123,7 @@ export class World {
         now: () => this.now + offset(),
         sleep,
         chance,
-        turn: () => sleep(0, new AbortController().signal),
+        turn: () => pause(0),
       },
     };
   }

@@ -1,8 +1,8 @@
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, createClient } from "@libsql/client";
 import { pathsUnder } from "../support/files.ts";
-import type { Program } from "../support/rig.ts";
+import { type Program, residentMb, until } from "../support/rig.ts";
 
 // What a soak looks at: memory and handles of both programs, the disk's folders and the database's tables.
 
@@ -48,15 +48,10 @@ export class Look {
 
   /** Whether the run has ended before it stood still for so long. */
   async waitForEnd(issue: number, number: number, ms: number): Promise<boolean> {
-    const until = Date.now() + ms;
     const sql = `select 1 from runs join pipelines on pipelines.id = runs.pipeline_id
       where pipelines.issue = ? and runs.number >= ? and runs.state in ${terminal}`;
-    while (Date.now() < until) {
-      const rows = await this.#rows(sql, [issue, number]).catch(() => []);
-      if (rows.length > 0) return true;
-      await new Promise((resolve) => setTimeout(resolve, 300));
-    }
-    return false;
+    const look = async () => (await this.#rows(sql, [issue, number]).catch(() => [])).length > 0;
+    return await until("its end", look, ms).catch(() => false);
   }
 
   async take({ app, daemon }: { app: Program; daemon: Program }, minute: number): Promise<Seen> {
@@ -72,11 +67,13 @@ export class Look {
     const seen = {
       minute,
       ended: Number(ended?.n),
-      ...about("app", app),
-      ...about("daemon", daemon),
+      appMb: Math.round(residentMb(app.process)),
+      appHandles: handlesOf(app),
+      daemonMb: Math.round(residentMb(daemon.process)),
+      daemonHandles: handlesOf(daemon),
       diskKb,
       rows,
-    } as Seen;
+    };
     this.seen.push(seen);
     return seen;
   }
@@ -98,11 +95,7 @@ export class Look {
   }
 }
 
-function about(name: string, { process: { pid } }: Program) {
-  const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  const mb = Math.round(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1_024);
-  return { [`${name}Mb`]: mb, [`${name}Handles`]: readdirSync(`/proc/${pid}/fd`).length };
-}
+const handlesOf = ({ process: { pid } }: Program) => readdirSync(`/proc/${pid}/fd`).length;
 
 function kbOf(path: string): number {
   const bytes = [path, ...pathsUnder(path)].reduce((sum, one) => sum + sizeOf(one), 0);

@@ -129,15 +129,7 @@ async function watch() {
   }
 }
 
-const { repositories } = rig.github;
-await repositories.commitFile(repository, "main", "README.md", "# Soak\n", "Begin");
-await repositories.commitFile(
-  repository,
-  "main",
-  ".github/trimo.yml",
-  "agent: commits\n",
-  "Configure",
-);
+await rig.configure(repository, "agent: commits\n");
 const harming = harm();
 const watching = watch();
 await Promise.all(Array.from({ length: issuesAtOnce }, work));

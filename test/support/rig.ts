@@ -37,6 +37,12 @@ export type Program = {
   kill(signal?: NodeJS.Signals): Promise<void>;
 };
 
+/** The memory that a process has resident, in MB. */
+export function residentMb({ pid }: ChildProcess): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) / 1024;
+}
+
 export async function startRig(options: {
   repositories?: { fullName: string; source: string | null }[];
   people?: Record<string, "admin" | "push" | "pull" | "triage">;
@@ -97,6 +103,13 @@ export async function startRig(options: {
     github,
     get appUrl() {
       return `http://127.0.0.1:${appPort}`;
+    },
+    /** Commits a README and `.github/trimo.yml` to a repository's default branch. */
+    async configure(fullName: string, trimoYml: string) {
+      const { repositories } = github;
+      await repositories.commitFile(fullName, "main", "README.md", "# App\n", "Begin");
+      const path = ".github/trimo.yml";
+      await repositories.commitFile(fullName, "main", path, trimoYml, "Configure Trimo");
     },
     async startApp(more: Record<string, string> = {}): Promise<Program> {
       const app = start("app", ["app"], { ...appEnv(), ...more });

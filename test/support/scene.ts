@@ -19,9 +19,7 @@ export async function startScene(yml: DaemonYml) {
   const rig = await startRig({});
   const { github } = rig;
   const { repositories } = github;
-  await repositories.commitFile(repository, "main", "README.md", "# App\n", "Begin");
-  const trimoYml = "agent: quick\nverify: ['sleep 1']\n";
-  await repositories.commitFile(repository, "main", ".github/trimo.yml", trimoYml, "Configure");
+  await rig.configure(repository, "agent: quick\nverify: ['sleep 1']\n");
   const app = await rig.startApp();
   const token = rig.enroll("studio");
   const scene = {

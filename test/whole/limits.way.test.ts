@@ -25,12 +25,9 @@ const agents = {
 beforeAll(async () => {
   const names = [repository, hurried];
   rig = await startRig({ repositories: names.map((fullName) => ({ fullName, source: null })) });
-  const { repositories } = rig.github;
   for (const name of names) {
-    await repositories.commitFile(name, "main", "README.md", "# App\n", "Begin");
     const limits = name === hurried ? "limits: { minutes: 0.4 }\n" : "";
-    const text = `agent: quick\nverify: ['test -e QUICK']\n${limits}`;
-    await repositories.commitFile(name, "main", ".github/trimo.yml", text, "Configure");
+    await rig.configure(name, `agent: quick\nverify: ['test -e QUICK']\n${limits}`);
   }
   await rig.startApp();
   daemon = rig.startDaemon("studio", rig.enroll("studio"), {

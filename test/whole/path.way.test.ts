@@ -22,15 +22,8 @@ const looker =
 
 beforeAll(async () => {
   rig = await startRig({});
-  const { repositories } = rig.github;
-  await repositories.commitFile(repository, "main", "README.md", "# App\n", "Begin");
-  await repositories.commitFile(
-    repository,
-    "main",
-    ".github/trimo.yml",
-    "agent: hello\nverify:\n  - test ! -e BROKEN\n  - git log -1 --format=%s\n",
-    "Configure Trimo",
-  );
+  const verify = "verify:\n  - test ! -e BROKEN\n  - git log -1 --format=%s\n";
+  await rig.configure(repository, `agent: hello\n${verify}`);
   await rig.startApp();
   daemon = rig.startDaemon("studio", rig.enroll("studio"), {
     slots: 3,

@@ -10,10 +10,7 @@ let app: Program;
 
 beforeAll(async () => {
   rig = await startRig({ atGithubsPace: true });
-  const { repositories } = rig.github;
-  await repositories.commitFile(repository, "main", "README.md", "# App\n", "Begin");
-  const yml = "agent: hello\nverify: [test -e HELLO]\n";
-  await repositories.commitFile(repository, "main", ".github/trimo.yml", yml, "Configure Trimo");
+  await rig.configure(repository, "agent: hello\nverify: [test -e HELLO]\n");
   app = await rig.startApp();
   for (const name of ["studio", "mini"]) {
     const daemon = rig.startDaemon(name, rig.enroll(name), {

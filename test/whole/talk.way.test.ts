@@ -56,14 +56,12 @@ beforeAll(async () => {
       { fullName: other, source: null },
     ],
   });
-  const { repositories } = rig.github;
   for (const fullName of [repository, other]) {
-    await repositories.commitFile(fullName, "main", "README.md", "# App\n", "Begin");
     const config =
       fullName === repository
         ? "agent: edit\nverify:\n  - \"test ! -e BROKEN || { echo 'src/a.ts:3: it is broken'; false; }\"\n"
         : "agent: worker\nverify:\n  - sleep 50\n";
-    await repositories.commitFile(fullName, "main", ".github/trimo.yml", config, "Configure Trimo");
+    await rig.configure(fullName, config);
   }
   await rig.startApp();
   token = rig.enroll("studio");

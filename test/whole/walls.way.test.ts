@@ -52,11 +52,9 @@ cp /tmp/results RESULTS; git add RESULTS; git commit -qm Results
 
 beforeAll(async () => {
   rig = await startRig({});
-  const { repositories } = rig.github;
-  await repositories.commitFile(repository, "main", "README.md", "# App\n", "Begin");
   const yml = "egress:\n  allow: ['deb.debian.org:80', 'localhost.localdomain:80']\n";
-  await repositories.commitFile(repository, "main", ".github/trimo.yml", yml, "Configure");
-  await repositories.git(repository, ["tag", "v0", "main"]);
+  await rig.configure(repository, yml);
+  await rig.github.repositories.git(repository, ["tag", "v0", "main"]);
   await rig.startApp();
   const daemon = rig.startDaemon("studio", rig.enroll("studio"), {
     agents: { hostile: { adapter: "script", command: ["bash", "-c", attack] } },

@@ -9,7 +9,6 @@ import type { Work } from "./work.ts";
 // real tunnel, with an HTTP request a push.
 
 type Json = { [key: string]: unknown };
-const never = new AbortController().signal;
 const stepMs = { least: 2_000, most: 15_000 };
 const retryMs = 1_000;
 const exitMs = 100;
@@ -130,9 +129,8 @@ export class Container {
   }
 
   async #live(task: Task) {
-    const { clock } = this.#process;
+    const { chance } = this.#process.clock;
     const { volume } = this;
-    const chance = clock.chance;
     const nothing = task.mode === "rescue" && volume.head === null;
     if (task.mode === "run") {
       this.#say({ type: "stage", stage: "cloning" });
@@ -149,7 +147,7 @@ export class Container {
       this.#say({ type: "agent", exit: 0, signal: null, stopReason: null });
     }
     this.#say({ type: "stage", stage: "committing" });
-    await clock.sleep(between(chance, 50, 500), never);
+    await this.#process.pause(between(chance, 50, 500));
     this.#commit();
     this.#say({ type: "stage", stage: "pushing" });
     const head = volume.head;
@@ -159,7 +157,7 @@ export class Container {
 
   async #exit(pushed: boolean, nothing = false) {
     this.#say({ type: "end", stopped: this.#stopping.signal.aborted, pushed, nothing });
-    await this.#process.clock.sleep(exitMs, never);
+    await this.#process.pause(exitMs);
     this.kill();
   }
 
@@ -188,7 +186,7 @@ export class Container {
     for (const until = clock.now() + ms; clock.now() < until; ) {
       const answer = await this.#ask(what, body).catch(() => null);
       if (answer !== null) return answer;
-      await clock.sleep(retryMs, never);
+      await this.#process.pause(retryMs);
     }
     return null;
   }
@@ -196,7 +194,7 @@ export class Container {
   /** One HTTP request through the tunnel; gives the answer's body. */
   async #ask(what: string, body: Json): Promise<string> {
     const { clock } = this.#process;
-    await clock.sleep(between(clock.chance, 5, 100), never);
+    await this.#process.pause(between(clock.chance, 5, 100));
     const { mux } = this.#tunnel ?? {};
     if (!mux) throw new Error("no tunnel");
     const text = JSON.stringify(body);

@@ -1,4 +1,3 @@
-import { basename } from "node:path";
 import type { Disk } from "../../../daemon/disk.ts";
 import type { Process, World } from "../world.ts";
 
@@ -6,7 +5,6 @@ import type { Process, World } from "../world.ts";
 type File = { text: string; synced: number };
 
 const syncMs = 5;
-const never = new AbortController().signal;
 
 /** A machine's disk in memory: it outlives daemons, and forgets at a power cut what was not synced. */
 export class MemoryDisk {
@@ -73,7 +71,7 @@ export class MemoryDisk {
       sync: process.guard(async (path: string) => {
         const file = files.get(path);
         const synced = file?.text.length ?? 0;
-        await process.clock.sleep(syncMs, never);
+        await process.pause(syncMs);
         if (file) files.set(path, { text: files.get(path)?.text ?? "", synced });
       }),
       truncate: (path, bytes) => {
@@ -99,10 +97,4 @@ export class MemoryDisk {
       free: async () => 2 ** 40,
     };
   }
-}
-
-/** The run and attempt that a gate's folder belongs to. */
-export function ownerOf(gateFolder: string): { run: string; attempt: number } {
-  const [run = "", attempt = ""] = basename(gateFolder.replace(/\/gate\.git$/, "")).split("-");
-  return { run, attempt: Number(attempt) };
 }

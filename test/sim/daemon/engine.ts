@@ -7,7 +7,6 @@ import { Container, type Volume } from "./container.ts";
 import type { Work } from "./work.ts";
 
 const answerMs = { least: 2, most: 150 };
-const never = new AbortController().signal;
 
 type Watch = { agentBegins(run: string): void; agentEnds(run: string): void };
 
@@ -122,8 +121,8 @@ export class MemoryEngine {
   }
 
   /** One half of a question's way; an engine that goes in the middle has done what was asked, unheard. */
-  async #answers({ clock }: Process) {
-    await clock.sleep(between(clock.chance, answerMs.least, answerMs.most) / 2, never);
+  async #answers({ clock, pause }: Process) {
+    await pause(between(clock.chance, answerMs.least, answerMs.most) / 2);
     if (this.#world.now < this.#awayUntil)
       throw new DockerError("unavailable", "connect ECONNREFUSED /var/run/docker.sock");
   }

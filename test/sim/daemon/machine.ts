@@ -52,26 +52,25 @@ export function createRealMachine(parts: RealParts, name: string, token: string)
     starts += 1;
     world.say(name, "starts");
     process = world.process(`${name}-start-${starts}`);
-    const seen = { config, engine: engine.as(process), clock: process.clock, log, identity: name };
-    const all = { ...seen, disk: disk.as(process) };
+    const transport = createTransport({ ...parts, process, name, token });
     const pushes = (of: { run: string; attempt: number }) => watch.pushes(name, of);
-    const daemon = connect(
-      {
-        ...all,
-        server: connectServer(
-          config.server,
-          token,
-          createTransport({ ...parts, process, name, token }),
-        ),
-        repositories: createRepositories({
-          ...{ world, faults, github, work, disk, process, pushes, mirrored },
-        }),
-        builds: new Builds({ ...all }),
-        pool: {} as Dispatcher,
-      },
-      "0",
-      () => {},
-    );
+    const git = { world, faults, github, work, disk, process, pushes, mirrored };
+    const seen = {
+      config,
+      log,
+      identity: name,
+      clock: process.clock,
+      engine: engine.as(process),
+      disk: disk.as(process),
+    };
+    const all = {
+      ...seen,
+      server: connectServer(config.server, token, transport),
+      repositories: createRepositories(git),
+      builds: new Builds(seen),
+      pool: {} as Dispatcher,
+    };
+    const daemon = connect(all, "0", () => {});
     daemon.ended.catch((error) => violate(`the daemon ended: ${error}`));
   }
 

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { GitError } from "../../../daemon/repository/git.ts";
 import type {
   Fetched,
@@ -11,14 +11,13 @@ import type {
 import type { Faults } from "../faults.ts";
 import type { GitHubState } from "../github-state.ts";
 import { between, type Process, type World } from "../world.ts";
-import { type MemoryDisk, ownerOf } from "./disk.ts";
+import type { MemoryDisk } from "./disk.ts";
 import type { Work } from "./work.ts";
 
 // Git as a model: commits are a graph, a gate is a file with its branch's commit, a bundle one with the last.
 
 const gitMs = { least: 5, most: 80 };
 const wayMs = { least: 50, most: 1_500 };
-const never = new AbortController().signal;
 
 type Parts = {
   world: World;
@@ -67,13 +66,13 @@ export function createRepositories(parts: Parts): Repositories {
 export const headFile = (path: string): string => (path.endsWith(".git") ? headOf(path) : path);
 const headOf = (folder: string) => join(folder, "HEAD");
 
-async function local({ process: { clock } }: Parts) {
-  await clock.sleep(between(clock.chance, gitMs.least, gitMs.most), never);
+async function local({ process: { clock, pause } }: Parts) {
+  await pause(between(clock.chance, gitMs.least, gitMs.most));
 }
 
 /** Half of a request's way to GitHub or back. */
-async function overTheWay({ world, faults, process: { clock } }: Parts) {
-  await clock.sleep(between(clock.chance, wayMs.least, wayMs.most) / 2, never);
+async function overTheWay({ world, faults, process: { clock, pause } }: Parts) {
+  await pause(between(clock.chance, wayMs.least, wayMs.most) / 2);
   if (world.now < faults.awayUntil) throw new GitError("The requested URL returned error: 503");
 }
 
@@ -147,4 +146,10 @@ function gateAt(parts: Parts, { folder, branch }: GateRequest): Gate {
     }
     response.writeHead(200).end(head());
   }
+}
+
+/** The run and attempt that a gate's folder belongs to. */
+function ownerOf(gateFolder: string): { run: string; attempt: number } {
+  const [run = "", attempt = ""] = basename(gateFolder.replace(/\/gate\.git$/, "")).split("-");
+  return { run, attempt: Number(attempt) };
 }

@@ -40,30 +40,13 @@ async function openStream(parts: From, signal: AbortSignal | null): Promise<Resp
   if (isCut(parts)) throw new Error("unreachable");
   const inner = await stream(token);
   if (!inner.ok || !inner.body) return inner;
-  const reader = inner.body.getReader();
-  const body = new ReadableStream({
-    start(controller) {
-      const pump = async () => {
-        for (;;) {
-          const { value, done } = await reader.read();
-          world.touch();
-          while (isCut(parts)) await process.clock.sleep(lookMs, new AbortController().signal);
-          if (!process.alive || signal?.aborted) return;
-          if (done) return controller.close();
-          controller.enqueue(value);
-          world.touch();
-        }
-      };
-      const fail = (error: unknown) => {
-        if (!signal?.aborted && process.alive) controller.error(error);
-      };
-      pump().catch(fail);
-      const leave = () => {
-        void reader.cancel().catch(() => {});
-        controller.error(signal?.reason);
-      };
-      signal?.addEventListener("abort", leave, { once: true });
+  const late = new TransformStream({
+    async transform(chunk, controller) {
+      world.touch();
+      while (isCut(parts)) await process.pause(lookMs);
+      controller.enqueue(chunk);
     },
   });
+  const body = inner.body.pipeThrough(late, signal ? { signal } : {});
   return new Response(body, { status: inner.status });
 }
