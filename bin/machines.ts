@@ -14,7 +14,9 @@ import { fail, print } from "./output.ts";
 export async function runEnroll(name: string, account: string | null, again: boolean) {
   const secret = randomBytes(32).toString("base64url");
   if (again && account !== null)
-    fail("--again changes the token alone: leave --account out. Revoke it to change that.");
+    fail(
+      "--again changes the token alone: leave --account out. For another account, revoke the daemon and enrol it anew.",
+    );
   const answer = await withDatabase((db) =>
     again ? enrollAgain(db, { name, secret }) : enroll(db, { name, account, secret }),
   );
@@ -22,7 +24,7 @@ export async function runEnroll(name: string, account: string | null, again: boo
   print(answer);
   if (again)
     process.stderr.write(
-      `The token before is no longer taken. Start ${name} with this one: its runs go on.\n`,
+      `The token it had is refused from now on. Start ${name} with this one: its runs go on.\n`,
     );
 }
 
@@ -32,7 +34,7 @@ export async function runRevoke(name: string) {
   if (typeof answer !== "number") fail(answer.problem);
   const runs = answer === 1 ? "the run it had is" : `the ${answer} runs it had are`;
   print(`✔ ${name} is revoked${answer > 0 ? `; ${runs} lost, or queued again` : ""}`);
-  print("  GitHub's tokens that it had been given last an hour at most.");
+  print("  The GitHub tokens that it was given last an hour at most.");
 }
 
 /** `trimo machines`: who is enrolled, and who was heard of lately. */

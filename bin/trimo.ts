@@ -14,7 +14,7 @@ program
   .command("enroll <name>")
   .description("prints a daemon's token, once; run it on the app's machine")
   .option("--account <login>", "serve the repositories of this account only")
-  .option("--again", "a new token for a daemon that is enrolled; the one before is no longer taken")
+  .option("--again", "a new token for a daemon that is enrolled; the one it had is refused")
   .action(async (name: string, options: { account?: string; again?: boolean }) =>
     (await import("./machines.ts")).runEnroll(name, options.account ?? null, !!options.again),
   );
